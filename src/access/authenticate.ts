@@ -1,0 +1,108 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { anonymous, type Context, type Principal } from '../context.ts'
+import { equalBytes } from '../core/index.ts'
+import type { ApiTokenRow } from '../store/access.ts'
+import { toMillis } from '../time.ts'
+import { isRole } from './capabilities.ts'
+import { hashToken, isApiToken, tokenOf } from './credential.ts'
+import { grantsOf, mayAnywhere, mayWith } from './grants.ts'
+import { readNames } from './names.ts'
+
+/** The API token that MANAGEMENT_TOKEN sets; no other may have this name. */
+export const MANAGEMENT = 'management'
+
+interface Known {
+  hash: Uint8Array
+  principal: Principal
+  /** Unix milliseconds; looked at on every use. */
+  expiresAt: number | undefined
+}
+
+/** Entries; only tokens that exist get one, so a flood of guesses evicts nobody. */
+const CACHE_SIZE = 10_000
+/** Committed events after which a remembered principal may be wrong. */
+const STALE = /^(?:api-token|ring|profile|tenant|access)\.(?!denied$)/
+
+/** Credential → principal. Tokens are remembered in memory until an event says otherwise. */
+export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now'>) {
+  const remembered = new Map<string, Known>()
+  /** Null: there is none; undefined: not read since the last event. */
+  let management: Known | null | undefined
+  let generation = 0
+
+  const stop = store.onCommit((events) => {
+    if (!events.some(({ type }) => STALE.test(type))) return
+    generation++
+    remembered.clear()
+    management = undefined
+  })
+
+  async function toKnown(row: ApiTokenRow): Promise<Known> {
+    const names = await readNames(store.read)
+    const role = row.role !== undefined && isRole(row.role) ? row.role : undefined
+    const tenant = names.tenantName(row.tenantId)
+    const grants = grantsOf(role, names.toGrants(row.grants))
+    return {
+      hash: row.tokenHash,
+      principal: {
+        id: `token:${row.name}`,
+        tenant,
+        may: mayWith(grants),
+        maySome: mayAnywhere(grants),
+      },
+      expiresAt: row.expiresAt,
+    }
+  }
+
+  async function getManagement(): Promise<Known | null> {
+    if (management !== undefined) return management
+    const before = generation
+    const row = await store.read.apiTokens.byName(MANAGEMENT)
+    const found = row ? await toKnown(row) : null
+    // What an event overtook may be old: answer with it, but do not keep it.
+    if (before === generation) management = found
+    return found
+  }
+
+  async function byHash(hash: Buffer): Promise<Known | undefined> {
+    const key = hash.toString('base64')
+    const hit = remembered.get(key)
+    if (hit) return hit
+    const before = generation
+    const row = await store.read.apiTokens.byHash(hash)
+    if (!row || !equalBytes(row.tokenHash, hash)) return undefined
+    const found = await toKnown(row)
+    if (before === generation) {
+      const [oldest] = remembered.keys()
+      if (oldest !== undefined && remembered.size >= CACHE_SIZE) remembered.delete(oldest)
+      remembered.set(key, found)
+    }
+    return found
+  }
+
+  /**
+   * Decided once, without falling through: the management token whatever it looks like, an API token by its prefix.
+   * Every other kind of bearer gets its line here.
+   */
+  async function find(token: string): Promise<Known | undefined> {
+    const hash = hashToken(token)
+    const first = await getManagement()
+    if (first && equalBytes(first.hash, hash)) return first
+    if (isApiToken(token)) return byHash(hash)
+    return undefined
+  }
+
+  return {
+    /** Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. */
+    async authenticate(
+      headers: IncomingHttpHeaders,
+    ): Promise<{ principal: Principal; presented: boolean }> {
+      const token = tokenOf(headers)
+      if (token === undefined) return { principal: anonymous, presented: false }
+      const found = token === '' ? undefined : await find(token)
+      const expired = found?.expiresAt !== undefined && found.expiresAt <= toMillis(now())
+      return { principal: found && !expired ? found.principal : anonymous, presented: true }
+    },
+    stop,
+  }
+}

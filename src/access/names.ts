@@ -1,0 +1,71 @@
+import { Problem } from '../errors.ts'
+import type { GrantRow } from '../store/access.ts'
+import type { Tx } from '../store/store.ts'
+import { isCapability } from './capabilities.ts'
+import type { Grant, Tenants } from './grants.ts'
+
+// Callers and principals know names, rows know ids: a ring that is made again under an old name inherits no grant.
+
+export type Names = Awaited<ReturnType<typeof readNames>>
+
+/** The names of tenants, rings and profiles as they are in `tx`. */
+export async function readNames(tx: Tx) {
+  const tenantRows = await tx.tenants.list()
+  const ringRows = await tx.rings.list()
+  const tenantNames = new Map(tenantRows.map(({ id, name }) => [id, name]))
+  const tenantIds = new Map(tenantRows.map(({ id, name }) => [name, id]))
+  const ringNames = new Map(ringRows.map(({ id, name }) => [id, name]))
+  const ringIds = new Map(ringRows.map(({ id, name }) => [name, id]))
+  const profiles = new Map<string, { ring: string; profile: string }>()
+  for (const ring of ringRows) {
+    for (const { id, name } of await tx.profiles.ofRing(ring.id)) {
+      profiles.set(id, { ring: ring.name, profile: name })
+    }
+  }
+  const tenants: Tenants = new Map(
+    tenantRows.map(({ name, parent_id }) => [name, tenantNames.get(parent_id ?? '')]),
+  )
+
+  function toGrant({ capability, ringId, profileId }: GrantRow): Grant[] {
+    // A grant that this version does not understand grants nothing.
+    if (!isCapability(capability)) return []
+    if (profileId !== undefined) {
+      const resource = profiles.get(profileId)
+      return resource ? [{ capability, resource }] : []
+    }
+    if (ringId === undefined) return [{ capability }]
+    const ring = ringNames.get(ringId)
+    return ring === undefined ? [] : [{ capability, resource: { ring } }]
+  }
+
+  /** Throws `invalid_request` for a ring or profile that does not exist. */
+  function toRow({ capability, resource }: Grant): GrantRow {
+    if (!resource) return { capability }
+    const { ring, profile } = resource
+    const ringId = ringIds.get(ring)
+    if (ringId === undefined) throw unknown('grants', `There is no ring ${ring}`)
+    if (profile === undefined) return { capability, ringId }
+    for (const [profileId, held] of profiles) {
+      if (held.ring === ring && held.profile === profile) return { capability, profileId }
+    }
+    throw unknown('grants', `The ring ${ring} has no profile ${profile}`)
+  }
+
+  return {
+    tenants,
+    toRow,
+    toGrants: (rows: readonly GrantRow[]): Grant[] => rows.flatMap(toGrant),
+    tenantName: (id: string | undefined) => (id === undefined ? undefined : tenantNames.get(id)),
+    /** Throws `invalid_request` for a tenant that does not exist. */
+    tenantId(name: string): string {
+      const id = tenantIds.get(name)
+      if (id === undefined) throw unknown('tenant', `There is no tenant ${name}`)
+      return id
+    },
+  }
+}
+
+const unknown = (member: string, message: string) =>
+  new Problem('invalid_request', message, {
+    extra: { errors: [{ path: `body/${member}`, message }] },
+  })

@@ -1,0 +1,199 @@
+import { type Context, type Principal, system } from '../context.ts'
+import { equalBytes } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { ApiTokenRow } from '../store/access.ts'
+import type { Tx } from '../store/store.ts'
+import { fromMillis, SECOND, toIso, toMillis } from '../time.ts'
+import { createAuthenticator, MANAGEMENT } from './authenticate.ts'
+import { isRole } from './capabilities.ts'
+import { hashToken, newApiToken } from './credential.ts'
+import { contains, formatGrant, type Grant, grantsOf, missing } from './grants.ts'
+import { type Names, readNames } from './names.ts'
+import type { ApiToken, ApiTokenCreate, ApiTokenCreated } from './schema.ts'
+
+export type AccessService = ReturnType<typeof createAccess>
+
+/** A caller who is refused the same again and again is recorded once in this time, by monotonic clock. */
+const DENIED_AGAIN = 60n * SECOND
+const DENIED_SIZE = 1000
+
+/** What a token would give: compared with what the caller has. */
+interface Rights {
+  role: string | undefined
+  grants: readonly Grant[]
+  tenant: string | undefined
+}
+
+/** API tokens: who presents one, and who may make, see and delete them. */
+export function createAccess(
+  context: Context,
+  { newToken = newApiToken }: { newToken?(): string } = {},
+) {
+  const { store, now, newId, monotonic } = context
+  const { authenticate, stop } = createAuthenticator(context)
+  const denied = new Map<string, bigint>()
+
+  return {
+    authenticate,
+
+    /**
+     * Makes `token` the management token: role `admin`, whatever its form. The one before, if another, is void with
+     * the commit. Throws `config_invalid` when the same token already has another name.
+     */
+    async ensureManagementToken(tx: Tx, token: string): Promise<'kept' | 'created' | 'replaced'> {
+      const hash = hashToken(token)
+      const twin = await tx.apiTokens.byHash(hash)
+      if (twin && twin.name !== MANAGEMENT) {
+        throw new Problem(
+          'config_invalid',
+          `The management token is the API token ${twin.name} already; choose another.`,
+        )
+      }
+      const row = await tx.apiTokens.byName(MANAGEMENT)
+      if (row && equalBytes(row.tokenHash, hash)) return 'kept'
+      if (row) {
+        await tx.apiTokens.setHash(row.id, hash)
+      } else {
+        await tx.apiTokens.insert({
+          ...{ id: newId(), name: MANAGEMENT, tokenHash: hash, role: 'admin', grants: [] },
+          ...{ createdAt: toMillis(now()), createdBy: system.id },
+          ...{ tenantId: undefined, expiresAt: undefined },
+        })
+      }
+      const outcome = row ? 'replaced' : 'created'
+      const type = `api-token.${outcome}`
+      await tx.audit.append({ type, subject: MANAGEMENT, principal: system.id })
+      return outcome
+    },
+
+    /**
+     * Makes a token and returns it, once. Throws `name_taken`, `privilege_boundary`, or `invalid_request` for a ring,
+     * profile or tenant that does not exist.
+     */
+    async createApiToken(principal: Principal, body: ApiTokenCreate): Promise<ApiTokenCreated> {
+      const { name, role, tenant, ttl } = body
+      if (name === MANAGEMENT) throw new Problem('name_taken', `The name ${name} is reserved`)
+      const grants = distinct(body.grants ?? [])
+      const token = newToken()
+      return store.transaction(async (tx) => {
+        const names = await readNames(tx)
+        checkBoundary(principal, names, { role, grants, tenant })
+        const createdAt = toMillis(now())
+        const row: ApiTokenRow = {
+          ...{ id: newId(), name, tokenHash: hashToken(token), role, createdAt },
+          tenantId: tenant === undefined ? undefined : names.tenantId(tenant),
+          createdBy: principal.id,
+          expiresAt: ttl === undefined ? undefined : createdAt + toMillis(ttl),
+          grants: grants.map(names.toRow),
+        }
+        if (await tx.apiTokens.byName(name)) {
+          throw new Problem('name_taken', `There is an API token ${name} already`)
+        }
+        await tx.apiTokens.insert(row)
+        const description = describe(row, names)
+        const { id: _id, name: _name, ...detail } = description
+        await tx.audit.append({
+          ...{ type: 'api-token.created', subject: name, principal: principal.id, detail },
+        })
+        return { ...description, token }
+      })
+    },
+
+    /** The tokens of the caller's tenant and below, by name. */
+    async listApiTokens(principal: Principal): Promise<ApiToken[]> {
+      const names = await readNames(store.read)
+      const rows = await store.read.apiTokens.list()
+      return rows
+        .filter((row) => isVisible(principal, row, names))
+        .map((row) => describe(row, names))
+    },
+
+    /** Throws `token_not_found`. */
+    async getApiToken(principal: Principal, name: string): Promise<ApiToken> {
+      const names = await readNames(store.read)
+      return describe(await visible(store.read, principal, name, names), names)
+    },
+
+    /** Throws `token_not_found`, or `privilege_boundary` for a token that has more rights than the caller. */
+    async deleteApiToken(principal: Principal, name: string): Promise<void> {
+      await store.transaction(async (tx) => {
+        const names = await readNames(tx)
+        const row = await visible(tx, principal, name, names)
+        if (name === MANAGEMENT) {
+          throw new Problem(
+            'privilege_boundary',
+            'The management token is replaced by setting another one, never deleted',
+          )
+        }
+        checkBoundary(principal, names, rightsOf(row, names))
+        await tx.apiTokens.delete(row.id)
+        await tx.audit.append({
+          ...{ type: 'api-token.deleted', subject: name, principal: principal.id },
+        })
+      })
+    },
+
+    /** Records that a known caller was refused, once a minute for each capability. */
+    async recordDenied(principal: Principal, needed: string): Promise<void> {
+      const key = `${principal.id} ${needed.split('@', 1)[0]}`
+      const last = denied.get(key)
+      const at = monotonic()
+      if (last !== undefined && at - last < DENIED_AGAIN) return
+      if (denied.size >= DENIED_SIZE) denied.clear()
+      denied.set(key, at)
+      const event = { type: 'access.denied', subject: needed, principal: principal.id }
+      await store.grouped((tx) => tx.audit.append(event))
+    },
+
+    /** Stops listening to the store. */
+    close: stop,
+  }
+}
+
+/** The privilege boundary (product.md section 4): nobody hands out, or takes away, what is not within his own. */
+function checkBoundary(principal: Principal, { tenants }: Names, rights: Rights): void {
+  const { role, tenant } = rights
+  const wanted = grantsOf(role !== undefined && isRole(role) ? role : undefined, rights.grants)
+  const lacking = missing(principal, wanted)
+  if (lacking.length > 0) {
+    throw new Problem('privilege_boundary', `This needs ${lacking.join(', ')}`, {
+      extra: { missing: lacking },
+    })
+  }
+  if (!contains(tenants, principal.tenant, tenant)) {
+    throw new Problem(
+      'privilege_boundary',
+      `The tenant ${principal.tenant} does not contain ${tenant ?? 'all tenants'}; name one that it does`,
+    )
+  }
+}
+
+async function visible(tx: Tx, principal: Principal, name: string, names: Names) {
+  const row = await tx.apiTokens.byName(name)
+  if (row && isVisible(principal, row, names)) return row
+  throw new Problem('token_not_found', `There is no API token ${name.slice(0, 64)}`)
+}
+
+const isVisible = (principal: Principal, row: ApiTokenRow, names: Names): boolean =>
+  contains(names.tenants, principal.tenant, names.tenantName(row.tenantId))
+
+const rightsOf = ({ role, grants, tenantId }: ApiTokenRow, names: Names): Rights => ({
+  ...{ role, grants: names.toGrants(grants), tenant: names.tenantName(tenantId) },
+})
+
+function describe(row: ApiTokenRow, names: Names): ApiToken {
+  const { role, grants, tenant } = rightsOf(row, names)
+  return {
+    ...{ id: row.id, name: row.name },
+    ...(role !== undefined && { role }),
+    grants: grants.map(formatGrant).sort(),
+    ...(tenant !== undefined && { tenant }),
+    createdAt: toIso(fromMillis(row.createdAt)),
+    createdBy: row.createdBy,
+    ...(row.expiresAt !== undefined && { expiresAt: toIso(fromMillis(row.expiresAt)) }),
+  }
+}
+
+const distinct = (grants: readonly Grant[]): Grant[] => [
+  ...new Map(grants.map((grant) => [formatGrant(grant), grant])).values(),
+]

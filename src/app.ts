@@ -1,0 +1,240 @@
+import { isIP } from 'node:net'
+import { CAPABILITY_NAMES } from './access/capabilities.ts'
+import { accessRoutes } from './access/routes.ts'
+import { createAccess } from './access/service.ts'
+import type { Config } from './config.ts'
+import { type Context, random } from './context.ts'
+import { createConfiguration, joinIssuer } from './discovery/configuration.ts'
+import { type DiscoveryParts, discoveryRoutes, type NomadWire } from './discovery/routes.ts'
+import { installAuth } from './http/auth.ts'
+import { createMetrics, JWKS_STATUSES, UNKNOWN_KID } from './http/metrics.ts'
+import { documentationRoutes, registerOpenapi } from './http/openapi.ts'
+import { healthRoutes, operationRoutes } from './http/operation.ts'
+import { type App, createServer, ourApi, type TlsFiles } from './http/server.ts'
+import type { KekProvider } from './kek/provider.ts'
+import { holdMillis } from './keyring/blocking.ts'
+import { plainText } from './keyring/errors.ts'
+import { createDocument, type PublicDocument } from './keyring/jwks.ts'
+import { createKeyring, type Keyring } from './keyring/keyring.ts'
+import { nomadRoutes } from './keyring/nomad.ts'
+import { ringRoutes } from './keyring/routes.ts'
+import { tokenRoutes } from './keyring/token-routes.ts'
+import type { RingView } from './keyring/view.ts'
+import { toSeconds } from './time.ts'
+
+// The composition root: builds each service, mounts each slice. The only file that knows them all.
+
+export interface AppOptions {
+  config: Config
+  context: Context
+  /** The installation id: the one on record, or the one that bootstrap will write. */
+  installation: string
+  version: string
+  /** The issuer of the `default` ring, once it can be known. */
+  issuer(): string | undefined
+  /** What the first start makes the management token; called inside the first transaction. */
+  managementToken(): string
+  tls?: TlsFiles | undefined
+}
+
+export interface Server {
+  app: App
+  /** The second listener, where one is configured: publication and health, nothing else. */
+  publicApp: App | undefined
+  keyring: Keyring
+  access: ReturnType<typeof createAccess>
+  /** Serves relying parties from what is stored, before anything is unsealed. */
+  publish(): Promise<void>
+  /** Unseals and makes first keys. @throws Problem `kek_wrong`, `kek_missing` */
+  open(providers: readonly KekProvider[], signal: AbortSignal): Promise<void>
+  /** Says no at `/readyz` from here on, and answers held queries. */
+  drain(): void
+  close(): Promise<void>
+}
+
+export async function createApp(options: AppOptions): Promise<Server> {
+  const { config, context, installation, version, tls } = options
+  const { log, newId } = context
+  const metrics = createMetrics()
+  const access = createAccess(context)
+  let draining = false
+
+  const keyring = createKeyring({
+    ...{ context, installation, settings: config, joinIssuer, issuer: options.issuer },
+    rootKeyAlgorithm: config.rootKeyAlgorithm,
+    limits: { max: config.blockingQueriesMax, perAddress: config.blockingQueriesPerAddress },
+    async alsoAtBootstrap(tx) {
+      await access.ensureManagementToken(tx, options.managementToken())
+    },
+    onSigned: (ring, { kid, alg }) => metrics.signatures.inc({ kid, ring, alg }),
+    onVerified: (kid = UNKNOWN_KID, valid) =>
+      metrics.verifications.inc({ kid, result: valid ? 'valid' : 'invalid' }),
+    onPromiseWrite: () => metrics.promiseWrites.inc(),
+    onForgotten: metrics.forgetKey,
+  })
+
+  metrics.observe(async ({ keyAge, secondsToNextStep, heldQueries }) => {
+    const now = context.now()
+    heldQueries.set(keyring.blocking.held())
+    for (const { ring, keys } of keyring.view.rings()) {
+      for (const { kid, alg, createdAt } of keys) {
+        keyAge.set({ ring: ring.name, alg, kid }, toSeconds(now - createdAt))
+      }
+    }
+    for (const { ring, steps } of await keyring.nextSteps()) {
+      for (const { step, at } of steps.toReversed()) {
+        if (at !== undefined) secondsToNextStep.set({ ring, step }, toSeconds(at - now))
+      }
+    }
+  })
+
+  const readiness = () => {
+    const waitingFor = [...(draining ? ['the end: shutting down'] : []), ...keyring.waitingFor()]
+    return { ready: waitingFor.length === 0, waitingFor }
+  }
+
+  const hasNomad = config.surfaces.includes('nomad')
+  const nomad: NomadWire = {
+    strict: config.rotationMode === 'nomad',
+    region: config.region,
+    index: keyring.view.index,
+    async hold(request, address, after, wait) {
+      const held = keyring.blocking.hold(after, holdMillis(wait), addressKey(address))
+      if (!held) return
+      request.socket.once('close', held.cancel)
+      await held.done
+      request.socket.off('close', held.cancel)
+    },
+  }
+  const documents = discoveryOf(keyring, config, metrics.jwksRequests)
+
+  const server = (bound: boolean): App =>
+    createServer({
+      ...{ log, newId, onFinished: metrics.finished },
+      formatFor: (path) =>
+        hasNomad && bound && path.startsWith('/v1/operator/keyring') ? plainText : undefined,
+      ...(tls && { tls }),
+      ...(config.trustedProxies && { trustedProxies: config.trustedProxies }),
+      ...(config.httpApiResponseHeaders && { extraHeaders: config.httpApiResponseHeaders }),
+    })
+
+  const known = new Set<string>(CAPABILITY_NAMES)
+  const app = server(true)
+  installAuth(app, {
+    authenticate: (request) => access.authenticate(request.headers),
+    known,
+    onDenied: (principal, needed) => access.recordDenied(principal, needed),
+  })
+  await registerOpenapi(app, { version })
+  await app.register(operationRoutes({ readiness, metrics, metricsPublic: config.metricsPublic }))
+  await app.register(documentationRoutes())
+  await app.register(discoveryRoutes({ ...documents, nomad: hasNomad ? nomad : undefined }))
+  if (hasNomad) {
+    const { rotation, removal, view, blocking } = keyring
+    const parts = { rotation, removal, view, blocking, region: config.region }
+    await app.register(nomadRoutes(parts), { prefix: '/v1/operator/keyring' })
+    app.get(
+      '/v1/operator/keyring',
+      { config: { capability: 'public' }, schema: { hide: true } },
+      async (request, reply) => {
+        const query = request.url.indexOf('?')
+        const rest = query === -1 ? '' : request.url.slice(query)
+        return reply.redirect(`/v1/operator/keyring/${rest}`, 301)
+      },
+    )
+  }
+  await app.register(async (own) => {
+    ourApi(own as App)
+    await own.register(accessRoutes(access))
+    await own.register(ringRoutes(keyring))
+    await own.register(tokenRoutes(keyring))
+  })
+
+  let publicApp: App | undefined
+  if (config.publicPort !== undefined) {
+    publicApp = server(false)
+    installAuth(publicApp, {
+      authenticate: async () => {
+        throw new Error('the public listener takes no credentials')
+      },
+      known,
+    })
+    await publicApp.register(healthRoutes(readiness))
+    await publicApp.register(discoveryRoutes({ ...documents, nomad: undefined }))
+  }
+
+  return {
+    ...{ app, publicApp, keyring, access },
+    publish: keyring.publish,
+    open: keyring.open,
+    drain() {
+      draining = true
+      keyring.blocking.close()
+    },
+    async close() {
+      await Promise.all([app.close(), publicApp?.close()])
+      await keyring.close()
+      access.close()
+    },
+  }
+}
+
+/** What relying parties read, from the keyring's view. */
+function discoveryOf(
+  keyring: Keyring,
+  config: Config,
+  counted: Record<number, number>,
+): Omit<DiscoveryParts, 'nomad'> {
+  const statuses = new Set<number>(JWKS_STATUSES)
+  const configurations = new WeakMap<RingView, PublicDocument>()
+  let paths: Map<string, string> | undefined
+  keyring.view.onChange(() => {
+    paths = undefined
+  })
+
+  return {
+    jwks: (ring, postQuantum) => keyring.published(ring, postQuantum, random()),
+
+    configuration(name) {
+      const ring = keyring.ringView(name)
+      const issuer = keyring.issuerOf(ring.ring)
+      if (issuer === undefined) return undefined
+      const known = configurations.get(ring)
+      if (known) return known
+      const published = ring.keys.filter(({ kid }) => ring.verifiers.has(kid))
+      const algorithms = [...new Set(published.map(({ alg }) => alg as string))].sort()
+      const document = createDocument(
+        createConfiguration({
+          ...{ issuer, algorithms, extra: config.oidcDiscoveryExtra ?? {} },
+          jwksPath: `/.well-known/${ring.inDefaultSet === 0 ? 'jwks-pq.json' : 'jwks.json'}`,
+        }),
+      )
+      configurations.set(ring, document)
+      return document
+    },
+
+    ringAtPath(path) {
+      paths ??= new Map(
+        keyring.view.rings().flatMap(({ ring }) => {
+          const issuer = keyring.issuerOf(ring)
+          const base = issuer && URL.canParse(issuer) ? new URL(issuer).pathname : '/'
+          return base === '/' ? [] : [[base.replace(/\/+$/, ''), ring.name]]
+        }),
+      )
+      return paths.get(path)
+    },
+
+    count(status) {
+      if (statuses.has(status)) counted[status] = (counted[status] ?? 0) + 1
+    },
+  }
+}
+
+/** One /64 is one caller: who has one can make up addresses in it. */
+function addressKey(address: string): string {
+  if (isIP(address) !== 6 || address.startsWith('::ffff:')) return address
+  const [head = '', tail] = address.split('::')
+  const groups = head.split(':')
+  const missing = tail === undefined ? 0 : 8 - groups.length - tail.split(':').length
+  return [...groups, ...Array<string>(Math.max(0, missing)).fill('0')].slice(0, 4).join(':')
+}

@@ -1,0 +1,192 @@
+// Every setting: name, kind, default, meaning. The only reader of the environment.
+import { readFileSync } from 'node:fs'
+import {
+  CENTURY,
+  conceal,
+  deltaSeconds,
+  discoveryExtra,
+  duration,
+  durationOr,
+  extraHeaders,
+  flag,
+  integer,
+  issuer,
+  type Kind,
+  kind,
+  matching,
+  networks,
+  oneOf,
+  path,
+  type Secret,
+} from './config/kinds.ts'
+import { upperSnake } from './config/names.ts'
+import { adviceOn, faultsBetween } from './config/relations.ts'
+import { type ConfigFiles, type Environment, expandHome, gather, PREFIX } from './config/sources.ts'
+import { Problem } from './errors.ts'
+import { HOUR, SECOND } from './time.ts'
+
+export type { Secret } from './config/kinds.ts'
+export { issuerOf } from './config/relations.ts'
+
+export const SURFACES = ['nomad', 'infisical', 'traffic-ops', 'singlestore', 'marklogic'] as const
+export type Surface = (typeof SURFACES)[number]
+/** The surfaces that exist; naming another one is refused, and `all` means these. */
+const BUILT: readonly Surface[] = ['nomad']
+
+/** Algorithms that a default set may hold: post-quantum keys are published apart, so never here. */
+export const ROOT_KEY_ALGORITHMS = [
+  ...(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'] as const),
+  ...(['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'] as const),
+] as const
+
+const surfaces: Kind<readonly Surface[]> = kind(
+  `all, none, or names of surfaces in this version (${BUILT.join(', ')}), separated by commas`,
+  (text) => {
+    if (text === 'all') return BUILT
+    if (text === 'none') return []
+    const words = text.split(',').map((word) => word.trim())
+    if (words.some((word) => !BUILT.some((surface) => surface === word))) return undefined
+    return BUILT.filter((surface) => words.includes(surface))
+  },
+)
+
+interface Setting<T> {
+  kind: Kind<T>
+  /** As text, the way a user would write it; undefined: the setting is optional. */
+  default: string | undefined
+  description: string
+  /** Never printed. */
+  secret: boolean
+  /** `…_FILE` names a file that holds the value; for `KEK` that is a setting of its own. */
+  twin: boolean
+}
+
+const plain = { secret: false, twin: false }
+const setting = <T>(kind: Kind<T>, fallback: string, description: string): Setting<T> => ({
+  ...{ kind, default: fallback, description, ...plain },
+})
+const optional = <T>(kind: Kind<T>, description: string): Setting<T | undefined> => ({
+  ...{ kind, default: undefined, description, ...plain },
+})
+const secret = (kind: Kind<string>, twin: boolean, description: string) =>
+  ({
+    ...{ kind: kind.transform(conceal), default: undefined, description, secret: true, twin },
+  }) satisfies Setting<Secret | undefined>
+
+// biome-ignore format: one setting, one entry; the README table is generated from it
+export const SETTINGS = {
+  config: optional(path, 'JSON file with the same names in lower case, without the prefix; the environment beats it'),
+  host: setting(matching(/^[\w.:%-]+$/, 'a host name or IP address'), '127.0.0.1', 'address to listen on'),
+  port: setting(integer(0, 65535), '4650', 'port to listen on; 0 takes a free one'),
+  publicPort: optional(integer(0, 65535), 'second listener for `/.well-known/*`, `/rings/*/.well-known/*` and health only: no credentials, no held queries'),
+  surfaces: setting(surfaces, 'all', `imitated APIs to serve, separated by commas: ${SURFACES.join(', ')}; or \`all\`, \`none\`. In this version: ${BUILT.join(', ')}`),
+  dataDir: setting(path, '~/.keyringd/data', 'folder of the database'),
+  kek: secret(matching(/./s, 'text'), false, 'key-encryption key: 32 bytes as base64url text. Give either this or `KEYRINGD_KEK_FILE`'),
+  kekFile: setting(path, '~/.keyringd/kek', 'file that holds the key-encryption key; keep it away from the data and back it up'),
+  kekAutocreate: setting(flag, 'true', 'create that file at the first start, while the database is empty'),
+  managementToken: secret(matching(/^[\x21-\x7e]{32,1024}$/, 'at least 32 characters (at most 1024) of printable ASCII without spaces'), true, 'the API token with role `admin`, at least 32 characters; without it one is made at the first start'),
+  oidcIssuer: optional(issuer, 'URL under which relying parties reach this server, used byte for byte as `iss`. Unset: on a loopback host the server\'s own address, elsewhere no discovery'),
+  oidcDiscoveryExtra: optional(discoveryExtra, 'JSON object of further discovery members, such as `claims_supported`'),
+  rotationMode: setting(oneOf(['safe', 'nomad']), 'safe', '`safe`: no rotation breaks a verifier; `nomad`: the imitated life cycle and wire to the letter'),
+  rootKeyAlgorithm: setting(oneOf(ROOT_KEY_ALGORITHMS), 'RS256', 'algorithm of new keys in the `default` ring'),
+  rootKeyRotationThreshold: setting(duration(SECOND / 1000n, CENTURY), '720h', 'how long a key signs before its successor takes over'),
+  rootKeyGcThreshold: setting(duration(0n, CENTURY), '1h', 'extra age before an unused key is collected'),
+  rootKeyGcInterval: setting(duration(SECOND / 100n, 168n * HOUR), '10m', 'time between two looks at what is due'),
+  jwksMaxAge: setting(durationOr('nomad'), '300s', '`max-age` of JWK Sets; `nomad`: the imitated formula'),
+  jwksStaleWhileRevalidate: setting(deltaSeconds, '60s', '`stale-while-revalidate` of JWK Sets'),
+  jwksStaleIfError: setting(deltaSeconds, '3600s', '`stale-if-error` of JWK Sets'),
+  assumedRpCache: setting(duration(), '24h', 'longest time a relying party is assumed to keep a JWK Set, whatever we tell it'),
+  clockSkew: setting(duration(0n, HOUR), '60s', 'clock difference to allow for'),
+  replicaStaleness: setting(duration(0n, HOUR), '60s', 'how far a replica may lag behind; counts as 0 on SQLite'),
+  maxTokenTtl: setting(duration(SECOND), '24h', 'longest lifetime of a signed token, where its ring sets none'),
+  tlsCertFile: optional(path, 'PEM certificate chain; with `KEYRINGD_TLS_KEY_FILE` the server speaks HTTPS; both are read again on SIGHUP'),
+  tlsKeyFile: optional(path, 'PEM private key of that certificate'),
+  trustedProxies: optional(networks, 'addresses or CIDR ranges, separated by commas, whose `X-Forwarded-For` is believed'),
+  logLevel: setting(oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', 'least severe level that is logged'),
+  blockingQueriesPerAddress: setting(integer(0, 1_000_000), '64', 'held queries of one anonymous address; over it they are answered at once'),
+  blockingQueriesMax: setting(integer(0, 1_000_000), '15000', 'held queries in all'),
+  region: setting(matching(/^[\w.-]{1,128}$/, 'a name of letters, digits, dot, dash and underscore'), 'global', 'our region name on the Nomad surface'),
+  startTimeout: setting(duration(SECOND / 10n, 24n * HOUR), '30s', 'all keys must be unwrapped by then, or the process exits'),
+  httpApiResponseHeaders: optional(extraHeaders, 'JSON object of fixed response headers to add'),
+  metricsPublic: setting(flag, 'true', 'whether `/metrics` answers without a credential'),
+} satisfies Record<string, Setting<unknown>>
+
+type Table = typeof SETTINGS
+export type Values = { [K in keyof Table]: Table[K] extends Setting<infer T> ? T : never }
+
+/** Durations are in nanoseconds, paths absolute, secrets concealed. */
+export interface Config extends Values {
+  /** What is legal but probably not meant, one sentence each, for the log at start. */
+  warnings: readonly string[]
+}
+
+const entries = Object.entries(SETTINGS) as [keyof Values, Setting<unknown>][]
+const NAMES = entries.flatMap(([key, { twin }]) => {
+  const name = upperSnake(key)
+  return twin ? [name, `${name}_FILE`] : [name]
+})
+
+/**
+ * Reads all settings: the environment beats the file that `KEYRINGD_CONFIG` names, which beats the
+ * defaults; an empty value counts as unset. Throws `config_invalid` with every fault, one per line.
+ */
+export function parseConfig(env: Environment = process.env, files: ConfigFiles = disk): Config {
+  const { given, faults, readText } = gather(env, files, NAMES)
+  const values: Partial<Record<keyof Values, unknown>> = {}
+  for (const [key, { kind, default: fallback, secret, twin }] of entries) {
+    const name = upperSnake(key)
+    const file = twin ? given.get(`${name}_FILE`) : undefined
+    if (file !== undefined && given.has(name)) {
+      faults.push(`${PREFIX}${name} and ${PREFIX}${name}_FILE are both set`)
+      continue
+    }
+    const text = file === undefined ? (given.get(name) ?? fallback) : readText(`${name}_FILE`, file)
+    if (text === undefined) {
+      if (file === undefined) values[key] = undefined
+      continue
+    }
+    const outcome = kind.safeParse(kind === path ? expandHome(text, env) : text)
+    if (outcome.success) values[key] = outcome.data
+    else {
+      const shown = file === undefined ? `${PREFIX}${name}` : `The text of ${PREFIX}${name}_FILE`
+      faults.push(
+        `${shown} ${outcome.error.issues[0]?.message}${secret ? '' : `, not ${quote(text)}`}`,
+      )
+    }
+  }
+  if (given.has('KEK') && given.has('KEK_FILE'))
+    faults.push(`${PREFIX}KEK and ${PREFIX}KEK_FILE are both set`)
+  const checked = values as Partial<Values>
+  faults.push(...faultsBetween(checked))
+  if (faults.length > 0) throw new Problem('config_invalid', faults.join('\n'))
+  const config = checked as Values // every entry of the table was visited without a fault
+  // One process owns an SQLite file, so no replica lags behind.
+  return { ...config, replicaStaleness: 0n, warnings: adviceOn(config, given) }
+}
+
+const disk: ConfigFiles = { read: (file) => readFileSync(file, 'utf8') }
+/** Repeats a bad value, shortened, and without the credentials a URL may carry. */
+const quote = (text: string) => {
+  const shown = text.replace(/\/\/[^/@]*@/, '//…@')
+  return JSON.stringify(shown.length > 80 ? `${shown.slice(0, 80)}…` : shown)
+}
+
+/** Where the command line finds a server, and its credential. */
+export function clientEnvironment(env: Environment = process.env): {
+  address: string
+  token: string | undefined
+} {
+  return {
+    address: env.KEYRINGD_ADDR || env.NOMAD_ADDR || 'http://127.0.0.1:4650',
+    token: env.KEYRINGD_TOKEN || env.NOMAD_TOKEN || undefined,
+  }
+}
+
+/** The README's table of settings, in Markdown. */
+export function settingsTable(): string {
+  const rows = entries.map(([key, { default: fallback, description, twin }]) => {
+    const name = `\`${PREFIX}${upperSnake(key)}\`${twin ? ' (or `…_FILE`)' : ''}`
+    return `| ${name} | ${fallback === undefined ? '' : `\`${fallback}\``} | ${description} |`
+  })
+  return ['| Setting | Default | Meaning |', '| --- | --- | --- |', ...rows].join('\n')
+}

@@ -1,0 +1,59 @@
+import { randomBytes } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Store } from './store/store.ts'
+import type { Instant } from './time.ts'
+
+/** What the world gives a service. Tests give a clock they move and ids that count. */
+export interface Context {
+  store: Store
+  log: Logger
+  /** The wall clock. */
+  now(): Instant
+  /** Nanoseconds since an arbitrary start; never jumps. */
+  monotonic(): bigint
+  /** A random 128-bit id, never reused: lower-case hex in the 8-4-4-4-12 form (keyring contract section 2.1). */
+  newId(): string
+}
+
+export const systemClock = {
+  now: (): Instant => BigInt(Date.now()) * 1_000_000n,
+  monotonic: (): bigint => process.hrtime.bigint(),
+}
+
+export function randomId(): string {
+  const hex = randomBytes(16).toString('hex')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+/** What a grant may name (product.md section 4). Names, never ids. */
+export interface Resource {
+  ring: string
+  profile?: string
+}
+
+/** Who acts. Namespaced: `token:ci`, `user:ann`, `identity:…`; `anonymous` and `system` stand alone. */
+export interface Principal {
+  id: string
+  /** The tenant it is bound to, by name; undefined means all. */
+  tenant: string | undefined
+  may(capability: string, resource?: Resource): boolean
+  /** Whether it may on anything at all, or on anything in one ring: what can be said before a body is read. */
+  maySome(capability: string, ring?: string): boolean
+}
+
+/** The server itself: timers, bootstrap. Never the principal of a request. */
+export const system: Principal = {
+  id: 'system',
+  tenant: undefined,
+  may: () => true,
+  maySome: () => true,
+}
+export const anonymous: Principal = {
+  id: 'anonymous',
+  tenant: undefined,
+  may: () => false,
+  maySome: () => false,
+}
+
+/** 0 ≤ r < 1, for jitter; never for secrets. */
+export const random = (): number => Math.random()

@@ -1,0 +1,62 @@
+// What others may import from core/, and the entry point of the package.
+
+export {
+  ALGORITHM_NAMES,
+  ALGORITHMS,
+  type Algorithm,
+  type AlgorithmSpec,
+  fits,
+  isAlgorithm,
+  type KeyType,
+} from './algorithms.ts'
+export { type ClaimRules, checkClaims, parseClaims } from './claims.ts'
+export {
+  generateKeyMaterial,
+  importPrivateKey,
+  type KeyMaterial,
+  type PublicJwk,
+  type PublicJwkWithoutKid,
+  thumbprint,
+  toPublicJwk,
+} from './key.ts'
+export { literalOf, matches, type Pattern, parsePattern, splitList } from './pattern.ts'
+export {
+  type ImportedSet,
+  importJwkSet,
+  importPublicJwk,
+  type VerificationKey,
+} from './public-key.ts'
+export {
+  deriveMacKey,
+  encodeFields,
+  equalBytes,
+  equalSecrets,
+  macFields,
+  openBytes,
+  type SealContext,
+  seal,
+  sealBytes,
+  unseal,
+} from './seal.ts'
+export {
+  isBase64url,
+  type JoseHeader,
+  type JsonLimits,
+  MAX_TOKEN_SIZE,
+  parseJsonStrict,
+  type Screened,
+  type ScreenLimits,
+  screenCompact,
+} from './strict.ts'
+export {
+  type Check,
+  type CheckName,
+  RESERVED_HEADERS,
+  type SigningKey,
+  signCompact,
+  type Verdict,
+  type VerifyOptions,
+  verifySignature,
+  verifyToken,
+} from './token.ts'
+export { weaknessOf } from './weak-rsa.ts'

@@ -1,0 +1,81 @@
+/** Every error a caller may see: stable code → HTTP status and title (RFC 9457). */
+export const PROBLEMS = {
+  invalid_request: { status: 422, title: 'The request is not valid' },
+  malformed_request: { status: 400, title: 'The request cannot be read' },
+  malformed_body: { status: 400, title: 'The body cannot be read' },
+  body_too_large: { status: 413, title: 'The body is too large' },
+  headers_too_large: { status: 431, title: 'The request headers are too large' },
+  unsupported_media_type: { status: 415, title: 'The content type is not supported' },
+  request_timeout: { status: 408, title: 'The request took too long to arrive' },
+  unauthenticated: { status: 401, title: 'No valid credential was presented' },
+  forbidden: { status: 403, title: 'The credential does not allow this' },
+  privilege_boundary: { status: 403, title: 'The result would exceed your own rights' },
+  not_found: { status: 404, title: 'Not found' },
+  method_not_allowed: { status: 405, title: 'The method is not allowed here' },
+  discovery_disabled: { status: 404, title: 'OIDC Discovery endpoint disabled' },
+  ring_not_found: { status: 404, title: 'No such ring' },
+  key_not_found: { status: 404, title: 'No such key' },
+  profile_not_found: { status: 404, title: 'No such profile' },
+  token_not_found: { status: 404, title: 'No such API token' },
+  name_taken: { status: 409, title: 'The name is taken' },
+  ring_reserved: { status: 409, title: 'The ring is reserved' },
+  activation_unsafe: { status: 409, title: 'The key cannot sign yet without breaking verifiers' },
+  key_active: { status: 409, title: 'The active key cannot be deleted; rotate first' },
+  key_in_use: { status: 409, title: 'The key is in use' },
+  key_conflict: { status: 409, title: 'The request contradicts itself' },
+  key_rejected: { status: 422, title: 'The key is not acceptable' },
+  clock_jumped: { status: 409, title: 'The clock jumped; irreversible steps are frozen' },
+  claim_reserved: { status: 422, title: 'A claim is set by the server and cannot be chosen' },
+  profile_violation: { status: 403, title: 'The profile does not allow these claims' },
+  ttl_too_long: { status: 422, title: 'The lifetime exceeds the limit' },
+  algorithm_unavailable: { status: 422, title: 'The ring has no such algorithm' },
+  not_ready: { status: 503, title: 'The server is not ready' },
+  overloaded: { status: 503, title: 'The server is at its limit' },
+  key_unusable: { status: 500, title: 'A published key cannot be unwrapped' },
+  wrap_failed: { status: 500, title: 'The key could not be wrapped' },
+  internal: { status: 500, title: 'Internal error' },
+  // core/: why a token or a sealed value was refused
+  token_malformed: { status: 401, title: 'The token is not a well-formed JWS' },
+  token_invalid: { status: 401, title: 'The token is not valid' },
+  token_expired: { status: 401, title: 'The token has expired' },
+  seal_broken: { status: 500, title: 'A sealed value does not open' },
+  // start-up: one plain sentence, exit code 1
+  config_invalid: { status: 500, title: 'The configuration is not valid' },
+  kek_wrong: { status: 500, title: 'The KEK does not open this data' },
+  kek_missing: { status: 500, title: 'The KEK is missing' },
+  kek_unreachable: { status: 503, title: 'The KEK provider cannot be reached' },
+  store_locked: { status: 500, title: 'Another process owns the database' },
+  store_unusable: { status: 500, title: 'The database cannot be used' },
+  migration_mismatch: { status: 500, title: 'A migration was changed after it ran' },
+} as const satisfies Record<string, { status: number; title: string }>
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+export interface ProblemOptions {
+  /** For the log only; never sent. */
+  cause?: unknown
+  /** Extra members of the problem document, such as `safeAt` or `errors`. */
+  extra?: Record<string, unknown>
+}
+
+/** The one error that services and pure code throw on purpose. `detail` is for the caller, `cause` for the log. */
+export class Problem extends Error {
+  override name = 'Problem'
+  readonly code: ProblemCode
+  readonly detail: string
+  readonly extra: Record<string, unknown>
+
+  constructor(code: ProblemCode, detail?: string, options: ProblemOptions = {}) {
+    super(detail ?? PROBLEMS[code].title, { cause: options.cause })
+    this.code = code
+    this.detail = detail ?? PROBLEMS[code].title
+    this.extra = options.extra ?? {}
+  }
+
+  get status(): number {
+    return PROBLEMS[this.code].status
+  }
+}
+
+export const isProblem = (error: unknown, code?: ProblemCode): error is Problem =>
+  error instanceof Problem && (code === undefined || error.code === code)

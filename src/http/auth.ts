@@ -1,0 +1,115 @@
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import { anonymous, type Principal, type Resource } from '../context.ts'
+import { Problem } from '../errors.ts'
+
+/**
+ * What a route asks of its caller: `'public'` (credentials are not even looked at), `'authenticated'` (anybody we
+ * know), a capability, a capability on what the request names, or a function for a route that depends on the request.
+ */
+export type Requirement = string | RingRequirement | ((request: FastifyRequest) => Requirement)
+
+export interface RingRequirement {
+  capability: string
+  /** Undefined: no ring in particular. */
+  ring?: (request: FastifyRequest) => Resource
+  /** A grant on anything in the ring will do for now: the body says on what, and the handler asks again. */
+  some?: true
+}
+
+export interface Authenticated {
+  principal: Principal
+  /** A credential was there, good or not. */
+  presented: boolean
+}
+
+export interface AuthOptions {
+  /** Never throws for a bad credential: that is `anonymous` with `presented`. */
+  authenticate(request: FastifyRequest): Promise<Authenticated>
+  /** Every capability there is: a route that asks for another one stops the start. */
+  known: ReadonlySet<string>
+  /** A known caller was refused. For the audit record. */
+  onDenied?(principal: Principal, needed: string, request: FastifyRequest): Promise<void>
+}
+
+const principals = new WeakMap<FastifyRequest, Principal>()
+const OPEN: ReadonlySet<string> = new Set(['public', 'authenticated'])
+
+/**
+ * Authenticates, then authorizes, before any body is read. Call it before routes are added: a route without
+ * `config.capability` stops the server from starting. The check is the last onRequest hook of its route, so that a
+ * surface may report what its original reports earlier.
+ */
+export function installAuth<App extends FastifyInstance>(app: App, options: AuthOptions): void {
+  app.decorateRequest('principal', {
+    getter(this: FastifyRequest) {
+      return principals.get(this) ?? anonymous
+    },
+  })
+  app.addHook('onRoute', (route) => {
+    const requirement = checked(route, options.known)
+    if (requirement === 'public') return
+    route.onRequest = [...[route.onRequest ?? []].flat(), guard(requirement, options)]
+  })
+}
+
+function checked(route: RouteOptions, known: ReadonlySet<string>): Requirement {
+  const requirement = route.config?.capability
+  const place = `The route ${route.method} ${route.url}`
+  if (requirement === undefined) throw new Error(`${place} names no capability`)
+  if (typeof requirement !== 'function') {
+    const name = nameOf(requirement)
+    if (!known.has(name) && !OPEN.has(name)) throw new Error(`${place} asks for unknown ${name}`)
+  }
+  return requirement
+}
+
+const nameOf = (requirement: Exclude<Requirement, (...args: never[]) => unknown>): string =>
+  typeof requirement === 'string' ? requirement : requirement.capability
+
+function guard(requirement: Requirement, options: AuthOptions): onRequestHookHandler {
+  return async (request) => {
+    let wanted = requirement
+    while (typeof wanted === 'function') wanted = wanted(request)
+    const name = nameOf(wanted)
+    if (name === 'public') return
+    const { principal, presented } = await options.authenticate(request)
+    if (principal.id === anonymous.id) throw unauthenticated(presented)
+    principals.set(request, principal)
+    if (name === 'authenticated') return
+    if (!options.known.has(name)) throw new Error(`Unknown capability ${name}`)
+    const { ring, some } = typeof wanted === 'string' ? {} : wanted
+    const resource = ring?.(request)
+    if (some ? principal.maySome(name, resource?.ring) : principal.may(name, resource)) return
+    const needed = formatNeed(name, resource)
+    await options.onDenied?.(principal, needed, request)
+    throw new Problem('forbidden', `This needs ${needed}`)
+  }
+}
+
+const unauthenticated = (presented: boolean) =>
+  new Problem(
+    'unauthenticated',
+    presented ? 'The credential is unknown or has expired' : 'This needs a credential',
+  )
+
+const MAX_NAME = 200
+
+/** As a grant would be written (product.md section 4). */
+export function formatNeed(capability: string, resource: Resource | undefined): string {
+  if (!resource) return capability
+  const { ring, profile } = resource
+  const name = profile === undefined ? `ring:${ring}` : `profile:${ring}/${profile}`
+  return `${capability}@${name.slice(0, MAX_NAME)}`
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    capability?: Requirement
+    /** What `capability` comes to, in words, where it is a function. For the documentation. */
+    capabilityText?: string
+  }
+  interface FastifyRequest {
+    /** Who asks; `anonymous` on public routes. */
+    readonly principal: Principal
+  }
+}

@@ -1,0 +1,162 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server as HttpsServer } from 'node:https'
+import {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  LogController,
+  type RawServerDefault,
+} from 'fastify'
+import {
+  createSerializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod'
+import type { Logger } from 'pino'
+import { answerClientError } from './client-error.ts'
+import { errorHandler, type Format, notFoundHandler, problemJson } from './problem.ts'
+import { type Finished, watchRequest } from './request-log.ts'
+
+/** The Fastify instance of this server: schemas are zod, and handlers get their types. */
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>
+
+/** What a slice's `routes.ts` returns and `app.register` takes. */
+export type Routes = (app: App) => Promise<void>
+
+export interface TlsFiles {
+  /** PEM. */
+  cert: string | Buffer
+  key: string | Buffer
+}
+
+export interface ServerOptions {
+  log: Logger
+  newId(): string
+  /** Bytes; default 1 MiB. */
+  bodyLimit?: number
+  tls?: TlsFiles
+  /** Addresses or CIDR ranges whose X-Forwarded-For is believed. */
+  trustedProxies?: readonly string[]
+  /** Fixed headers on every answer, the prebuilt ones too (HTTP_API_RESPONSE_HEADERS). */
+  extraHeaders?: Readonly<Record<string, string>>
+  /** The words for what fails before a route is found, by path. Default: ours. */
+  formatFor?(path: string): Format | undefined
+  /** Told of every request that is logged, for the metrics. */
+  onFinished?(finished: Finished): void
+}
+
+const MIB = 1024 * 1024
+/** Bytes: two tokens of the greatest size we read (core/strict.ts) do not fit, one with its company does. */
+const MAX_HEADER_SIZE = 32 * 1024
+const SECOND = 1000
+
+/**
+ * Limits for what a client sends, none for how long it waits: held queries last over five minutes. Our error format
+ * and not-found answer stand at the root; a surface sets its own in its plugin.
+ */
+export function createServer(options: ServerOptions): App {
+  const { log, bodyLimit = MIB, tls, trustedProxies, extraHeaders, formatFor } = options
+  const limits = {
+    maxHeaderSize: MAX_HEADER_SIZE,
+    headersTimeout: 60 * SECOND,
+    requestTimeout: 120 * SECOND,
+  }
+  // Unique over restarts, and far cheaper than randomness for every request.
+  const prefix = options.newId().slice(0, 8)
+  let requests = 0
+
+  const app = fastify({
+    ...(tls ? { https: { ...limits, ...tls } } : { http: limits }),
+    requestTimeout: limits.requestTimeout,
+    keepAliveTimeout: 75 * SECOND,
+    connectionTimeout: 0,
+    bodyLimit,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    trustProxy: trustedProxies?.length ? [...trustedProxies] : false,
+    requestIdHeader: false,
+    genReqId: () => `${prefix}-${(++requests).toString(36)}`,
+    // Fastify's own logging costs every request, the prebuilt answers too; `watchRequest` costs those it watches.
+    logController: new LogController({ disableRequestLogging: true }),
+    childLoggerFactory: () => log,
+    // No parameter is longer than the header block that carries it.
+    routerOptions: { caseSensitive: true, maxParamLength: MAX_HEADER_SIZE },
+    clientErrorHandler: (error, socket) => answerClientError(error, socket),
+    frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+      const format = formatFor?.(request.url.split('?', 1)[0] ?? '') ?? problemJson
+      watchRequest(request, reply, log, options.onFinished)
+      errorHandler(format)(error, request, reply)
+    },
+  }).withTypeProvider<ZodTypeProvider>() as unknown as App
+
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(createSerializerCompiler({ replacer: bareIntegers }))
+  app.removeContentTypeParser('text/plain')
+  app.setErrorHandler(errorHandler(problemJson))
+  app.setNotFoundHandler(notFoundHandler(problemJson))
+
+  if (extraHeaders && Object.keys(extraHeaders).length > 0) {
+    app.addHook('onRequest', async (_, reply) => {
+      // On the raw response, so that a hijacked reply carries them.
+      for (const [name, value] of Object.entries(extraHeaders)) reply.raw.setHeader(name, value)
+    })
+  }
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.routeOptions.config.log !== false) {
+      reply.header('x-request-id', request.id)
+      watchRequest(request, reply, log, options.onFinished)
+    }
+    done()
+  })
+  return app
+}
+
+/** JSON.stringify refuses a BigInt; on the wire it is a bare integer of any size. */
+function bareIntegers(_name: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? rawJson(String(value)) : value
+}
+
+const { rawJSON: rawJson } = JSON as unknown as { rawJSON(text: string): unknown }
+
+/** Takes a renewed certificate for the connections to come. Throws when the pair does not load. */
+export function replaceTls(app: App, tls: TlsFiles): void {
+  const server = app.server as unknown as HttpsServer
+  server.setSecureContext({ cert: tls.cert, key: tls.key })
+}
+
+/**
+ * For the scope of our own routes: a body without a content type is JSON, and a content type without a body is
+ * nobody's fault. Also marks the routes, so that openapi.yaml shows their problem documents.
+ */
+export function ourApi(app: App): void {
+  app.addHook('onRoute', (route) => {
+    route.config = { ...route.config, problems: true }
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { headers } = request.raw
+    const length = headers['content-length']
+    const hasBody =
+      headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
+    if (!hasBody) delete headers['content-type']
+    else headers['content-type'] ??= 'application/json'
+    done()
+  })
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** False: no log line, no request id header, no histogram. For replies that are hijacked. */
+    log?: boolean
+    /** Set by `ourApi`: errors of this route are problem documents. */
+    problems?: boolean
+  }
+}

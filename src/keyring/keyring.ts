@@ -1,0 +1,293 @@
+import type { Context, Principal } from '../context.ts'
+import { type Algorithm, generateKeyMaterial, type SigningKey } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { Ring } from '../store/rings.ts'
+import type { Tx } from '../store/store.ts'
+import { fromMillis, SECOND, toIso, toMillis, toSeconds } from '../time.ts'
+import { type Blocking, createBlocking, type Limits } from './blocking.ts'
+import { createChanges } from './changes.ts'
+import { toKeyDocument, toPlanStep, toRingDocument } from './documents.ts'
+import { cacheControl } from './jwks.ts'
+import { plan } from './lifecycle.ts'
+import { createMaterial } from './material.ts'
+import {
+  cacheLife,
+  cachePolicy,
+  type EarlierCache,
+  type KeyringSettings,
+  policyOf,
+} from './policy.ts'
+import { createProfiles } from './profile-service.ts'
+import { createPromises } from './promises.ts'
+import { createRemoval, NOMAD_LEEWAY } from './removal.ts'
+import { createReseal } from './reseal.ts'
+import { createRings, type NewRing } from './rings.ts'
+import { createRotation } from './rotation.ts'
+import { createScheduler } from './scheduler.ts'
+import type { RotateBody, StatusDocument } from './schema.ts'
+import { createSealing, type Wrapper } from './sealing.ts'
+import { createSigning } from './sign.ts'
+import { createSpareKeys } from './spare.ts'
+import { createStart } from './start.ts'
+import { createVerification } from './verify.ts'
+import { createView } from './view.ts'
+
+// Puts the slice together. Each part is in a file of its own; this one only knows who needs whom.
+
+export interface KeyringOptions {
+  context: Context
+  settings: KeyringSettings
+  installation: string
+  rootKeyAlgorithm: Algorithm
+  /** The issuer of the `default` ring; it may be known only once the server listens. */
+  issuer(): string | undefined
+  /** An issuer with a path below it. */
+  joinIssuer(issuer: string, path: string): string
+  limits: Limits
+  alsoAtBootstrap(tx: Tx): Promise<void>
+  onSigned(ring: string, key: SigningKey): void
+  onVerified(kid: string | undefined, valid: boolean): void
+  onPromiseWrite(): void
+  onForgotten(key: { kid: string; ring: string; alg: string }): void
+}
+
+export type Keyring = ReturnType<typeof createKeyring>
+
+const CACHE_SETTING = 'jwks_cache_life'
+/** Slews and late timers are no jumps. */
+const CLOCK_TOLERANCE = 5n * SECOND
+/** Beyond these, consumers with fixed limits begin to fail (docs/guides). */
+const MANY_KEYS = 10
+const MANY_BYTES = 40_000
+
+export function createKeyring(options: KeyringOptions) {
+  const { context, settings, installation, issuer, joinIssuer } = options
+  const { store, now, log, newId } = context
+  let earlier: EarlierCache | undefined
+
+  const millis = () => toMillis(now())
+  const policy = (ring: Ring) => policyOf(settings, ring, earlier, now())
+  const issuerOf = (ring: Ring): string | undefined => {
+    const base = issuer()
+    if (ring.issuer !== undefined || ring.id === 'default') return ring.issuer ?? base
+    return base === undefined ? undefined : joinIssuer(base, `/rings/${ring.name}`)
+  }
+
+  const sealing = createSealing(installation)
+  const view = createView({
+    sealing,
+    now,
+    onFault: (kid, error) => log.error({ err: error, kid }, 'a private key does not open'),
+  })
+  const spare = createSpareKeys(generateKeyMaterial, (error) =>
+    log.error({ err: error }, 'a key pair could not be made ahead'),
+  )
+  const changes = createChanges(sealing, view, millis)
+  const material = createMaterial(spare, sealing, newId)
+  const reseal = createReseal(context, { sealing, view, changes })
+  const rotationParts = { context, view, changes, material, reseal, policy }
+  const rotation = createRotation(rotationParts)
+  const removal = createRemoval({ ...rotationParts, rotation, sealing, leeway: NOMAD_LEEWAY })
+  const scheduler = createScheduler({
+    ...{ ...rotationParts, rotation, sealing, holder: 'main' },
+    interval: settings.rootKeyGcInterval,
+    tolerance: settings.clockSkew > CLOCK_TOLERANCE ? settings.clockSkew : CLOCK_TOLERANCE,
+  })
+  const rings = createRings({ context, view, changes, material, policy, issuerOf })
+  const profiles = createProfiles(context, view)
+  const promises = createPromises(store, options.onPromiseWrite)
+  const signing = createSigning({
+    ...{ context, view, promises, issuerOf, profile: profiles.policy },
+    ...{ maxTokenTtl: toSeconds(settings.maxTokenTtl), onSigned: options.onSigned },
+  })
+  const verification = createVerification({
+    ...{ context, view, issuerOf, onVerified: options.onVerified },
+    skew: toSeconds(settings.clockSkew),
+  })
+  const blocking: Blocking = createBlocking(view.index, options.limits)
+  const start = createStart({
+    ...{ context, installation, sealing, view, changes, material, policy },
+    ...{ rootKeyAlgorithm: options.rootKeyAlgorithm, alsoAtBootstrap: options.alsoAtBootstrap },
+  })
+
+  const present = new Map<string, Map<string, string>>()
+  view.onChange(({ ring, keys }) => {
+    const before = present.get(ring.id) ?? new Map<string, string>()
+    const after = new Map(keys.map(({ kid, alg }) => [kid, alg]))
+    present.set(ring.id, after)
+    for (const [kid, alg] of before) {
+      if (!after.has(kid)) options.onForgotten({ kid, ring: ring.name, alg })
+    }
+    blocking.wake()
+  })
+
+  /** A longer cache life of earlier settings counts until its last copy is gone (product.md 5.2). */
+  async function rememberCacheLife(): Promise<void> {
+    const stored = (await store.read.settings.get(CACHE_SETTING)) as
+      | { life: string; earlier?: { life: string; until: string } }
+      | undefined
+    const views = view.rings().map(({ ring }) => cacheLife(cachePolicy(settings, ring)))
+    const life = views.reduce((max, span) => (span > max ? span : max), 0n)
+    const before = stored ? BigInt(stored.life) : 0n
+    const old = stored?.earlier && {
+      life: BigInt(stored.earlier.life),
+      until: BigInt(stored.earlier.until),
+    }
+    if (before > life) earlier = { life: before, until: now() + before }
+    if (old && old.until > now() && old.life > (earlier?.life ?? life)) earlier = old
+    if (stored && before === life) return
+    await store.transaction((tx) =>
+      tx.settings.set(CACHE_SETTING, {
+        life: String(life),
+        ...(earlier && { earlier: { life: String(earlier.life), until: String(earlier.until) } }),
+      }),
+    )
+  }
+
+  function ringView(name: string) {
+    const found = view.ring(name)
+    if (!found) throw new Problem('ring_not_found', `No ring ${name.slice(0, 64)}`)
+    return found
+  }
+
+  const describeRing = (ring: Ring) =>
+    toRingDocument(ring, {
+      issuer: issuerOf(ring),
+      threshold: settings.rootKeyRotationThreshold,
+      maxTokenTtl: toSeconds(settings.maxTokenTtl),
+    })
+
+  function waitingFor(): string[] {
+    const waits = start.waitingFor()
+    if (waits !== undefined) return [waits]
+    const idle = view.rings().filter(({ signers }) => signers.size === 0)
+    return [...view.faults(), ...idle.map(({ ring }) => `an active key in ring ${ring.name}`)]
+  }
+
+  return {
+    ...{ view, rotation, removal, scheduler, reseal, profiles, signing, verification, blocking },
+    ...{ issuerOf, waitingFor },
+
+    /** Reads what is public; from here on relying parties are served. */
+    publish: start.publish,
+
+    /** Unseals, makes first keys, starts the timer. @throws Problem `kek_wrong`, `kek_missing` */
+    async open(providers: readonly Wrapper[], signal: AbortSignal): Promise<void> {
+      await start.run(providers, signal)
+      await rememberCacheLife()
+      await rotation.ensureActive()
+      for (const { ring } of view.rings()) for (const alg of ring.algorithms) spare.warm(alg)
+      await scheduler.start()
+      reseal.start()
+    },
+
+    /** A JWK Set with its Cache-Control as of now. `random` is in 0 ≤ r < 1. */
+    published(name: string, postQuantum: boolean, random: number) {
+      const { ring, withheld, jwks, jwksPostQuantum, keys, size, newest, inDefaultSet } =
+        ringView(name)
+      const lost = [...withheld].find(([, why]) => why === 'quarantined')
+      if (lost && policy(ring).mode === 'nomad') {
+        throw new Problem('key_unusable', `no such key "${lost[0]}" in keyring`)
+      }
+      if (size === 0 && keys.length > 0) throw new Problem('not_ready', 'No key can be published')
+      const here = postQuantum ? size - inDefaultSet : inDefaultSet
+      if (size > 0 && here === 0) {
+        const other = postQuantum ? 'jwks.json' : 'jwks-pq.json'
+        throw new Problem('not_found', `The keys of ring ${ring.name} are in its ${other}`)
+      }
+      const document = postQuantum ? jwksPostQuantum : jwks
+      const control = cacheControl(cachePolicy(settings, ring), newest, now(), random)
+      return { document, cacheControl: size === 0 ? undefined : control }
+    },
+
+    ringView,
+    listRings: () => view.rings().map(({ ring }) => describeRing(ring)),
+    getRing: (name: string) => describeRing(ringView(name).ring),
+    createRing: async (wanted: NewRing, principal: Principal) =>
+      describeRing(await rings.create(wanted, principal)),
+
+    async listKeys(name: string) {
+      const { ring, keys, withheld } = ringView(name)
+      const facts = await changes.facts(store.read, keys)
+      return keys.map((key) => toKeyDocument(key, facts, policy(ring), withheld.get(key.kid)))
+    },
+
+    /** Our route: what is unsafe needs `force` and a reason. */
+    async rotate(name: string, body: RotateBody, principal: Principal) {
+      if (body.force && body.reason === undefined) {
+        throw new Problem('invalid_request', 'force needs a reason')
+      }
+      const activateAt = body.activateAt && fromMillis(Date.parse(body.activateAt))
+      const request = { ...body, ring: name, activateAt: activateAt || undefined }
+      const { keys, plan: steps } = await rotation.rotate(request, principal)
+      const { ring } = ringView(name)
+      const facts = await changes.facts(store.read, keys)
+      return {
+        keys: keys.map((key) => toKeyDocument(key, facts, policy(ring), undefined)),
+        plan: steps.map(toPlanStep),
+      }
+    },
+
+    async confirmClock(reason: string, principal: Principal): Promise<void> {
+      await store.transaction((tx) =>
+        tx.audit.append({
+          type: 'clock.confirmed',
+          subject: toIso(now()),
+          principal: principal.id,
+          detail: { reason },
+        }),
+      )
+      await scheduler.confirmClock()
+    },
+
+    /** The next step of every ring; for status and metrics. */
+    async nextSteps() {
+      const found: { ring: string; steps: ReturnType<typeof plan> }[] = []
+      for (const { ring, keys } of view.rings()) {
+        const facts = await changes.facts(store.read, keys)
+        found.push({ ring: ring.name, steps: plan(keys, facts, policy(ring), now()) })
+      }
+      return found
+    },
+
+    async status(): Promise<StatusDocument> {
+      const jump = scheduler.clockJump()
+      const next = new Map((await this.nextSteps()).map(({ ring, steps }) => [ring, steps[0]]))
+      const waits = waitingFor()
+      return {
+        ready: waits.length === 0,
+        waitingFor: waits,
+        rotationMode: settings.rotationMode,
+        index: String(view.index()),
+        heldQueries: blocking.held(),
+        clockJump: jump ? { seenAt: toIso(jump.seenAt), byMs: toMillis(jump.by) } : null,
+        quarantined: [...start.quarantined()],
+        damaged: reseal.damaged(),
+        rings: view.rings().map(({ ring, keys, size, jwks }) => {
+          const active = keys.find(({ state }) => state === 'active')
+          const step = next.get(ring.name)
+          const bytes = jwks.body.length
+          return {
+            ...{ name: ring.name, keys: keys.length, published: size, jwksBytes: bytes },
+            activeSince: active?.activatedAt ? toIso(active.activatedAt) : null,
+            nextStep: step ? toPlanStep(step) : null,
+            warnings: [
+              ...(size >= MANY_KEYS ? [`${size} keys are published; some verifiers take 10`] : []),
+              ...(bytes >= MANY_BYTES
+                ? [`the set has ${bytes} bytes; some verifiers take 51200`]
+                : []),
+            ],
+          }
+        }),
+      }
+    },
+
+    /** Answers held queries, ends timers; the store is somebody else's. */
+    async close(): Promise<void> {
+      blocking.close()
+      await scheduler.close()
+      await reseal.close()
+      spare.close()
+    },
+  }
+}

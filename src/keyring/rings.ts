@@ -1,0 +1,104 @@
+import type { Context, Principal } from '../context.ts'
+import type { Algorithm } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { Ring } from '../store/rings.ts'
+import { type Duration, formatDuration, toMillis } from '../time.ts'
+import type { Changes } from './changes.ts'
+import type { Policy } from './lifecycle.ts'
+import * as lifecycle from './lifecycle.ts'
+import type { Material, Prepared } from './material.ts'
+import type { RingState, View } from './view.ts'
+
+export interface NewRing {
+  name: string
+  algorithms: readonly [Algorithm, ...Algorithm[]]
+  rotationThreshold?: Duration | undefined
+  /** Seconds. */
+  maxTokenTtl?: number | undefined
+  /** Seconds. */
+  jwksMaxAge?: number | undefined
+  issuer?: string | undefined
+  exportable?: boolean | undefined
+}
+
+export function createRings(parts: {
+  context: Context
+  view: View
+  changes: Changes
+  material: Material
+  policy(ring: Ring): Policy
+  issuerOf(ring: Ring): string | undefined
+}) {
+  const { context, view, changes, material, policy, issuerOf } = parts
+  const { store, now, newId } = context
+
+  /** Relations are checked when configured, not at rotation. */
+  function check(ring: Ring): void {
+    const { threshold, window, staleIfError } = policy(ring)
+    if (threshold <= window + staleIfError) {
+      throw new Problem(
+        'invalid_request',
+        `rotationThreshold must exceed ${formatDuration(window + staleIfError)}: no key could become active safely in less`,
+      )
+    }
+    const issuer = issuerOf(ring)
+    const taken = view.rings().find((other) => issuer && issuerOf(other.ring) === issuer)
+    if (taken)
+      throw new Problem('name_taken', `Ring ${taken.ring.name} is issuer ${issuer} already`)
+  }
+
+  return {
+    /**
+     * Makes a ring with its first keys: for each algorithm one that signs and one that will.
+     * @throws Problem `name_taken`, `invalid_request`, `not_ready`
+     */
+    async create(wanted: NewRing, principal: Principal): Promise<Ring> {
+      if (!view.isUnsealed()) throw new Problem('not_ready', 'The KEK is not proven yet')
+      const ring: Ring = {
+        id: newId(),
+        name: wanted.name,
+        reserved: false,
+        algorithms: wanted.algorithms,
+        rotationThreshold: wanted.rotationThreshold,
+        maxTokenTtl: wanted.maxTokenTtl,
+        jwksMaxAge: wanted.jwksMaxAge,
+        issuer: wanted.issuer,
+        exportable: wanted.exportable ?? false,
+        createdAt: toMillis(now()),
+      }
+      check(ring)
+      const pairs = await Promise.all(
+        ring.algorithms.map(
+          async (alg): Promise<[Prepared, Prepared]> => [
+            await material.prepare(ring, alg),
+            await material.prepare(ring, alg),
+          ],
+        ),
+      )
+      const state = await store.transaction(async (tx) => {
+        if (await tx.rings.byName(ring.name)) {
+          throw new Problem('name_taken', `A ring ${ring.name} exists`)
+        }
+        await tx.rings.insert(ring)
+        await tx.audit.append({
+          type: 'ring.created',
+          subject: ring.name,
+          principal: principal.id,
+          detail: { algorithms: ring.algorithms },
+        })
+        let state: RingState | undefined
+        for (const [first, second] of pairs) {
+          const rows = [
+            await material.toRow(tx, first, now()),
+            await material.toRow(tx, second, now()),
+          ] as const
+          const change = lifecycle.bootstrap(rows, policy(ring), now())
+          state = await changes.write(tx, ring, change, { principal })
+        }
+        return state
+      })
+      if (state) view.put(state)
+      return ring
+    },
+  }
+}

@@ -1,0 +1,146 @@
+import type { Context, Principal } from '../context.ts'
+import { type Algorithm, type SigningKey, signCompact } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { Ring } from '../store/rings.ts'
+import { toSeconds } from '../time.ts'
+import { applyProfile, checkUnprofiled, type Profile } from './profiles.ts'
+import type { Promises } from './promises.ts'
+import type { View } from './view.ts'
+
+export interface SignRequest {
+  claims: Record<string, unknown>
+  /** Seconds. */
+  ttl: number
+  profile?: string | undefined
+  typ?: string | undefined
+  header?: Record<string, unknown> | undefined
+  algorithm?: Algorithm | undefined
+}
+
+export interface Signed {
+  token: string
+  kid: string
+  /** NumericDate: seconds. */
+  exp: number
+}
+
+export interface SignParts {
+  context: Context
+  view: View
+  promises: Promises
+  issuerOf(ring: Ring): string | undefined
+  /** Seconds, where the ring sets none. */
+  maxTokenTtl: number
+  profile(ring: Ring, name: string): Promise<Profile | undefined>
+  onSigned(ring: string, key: SigningKey): void
+}
+
+/** Rings whose keys speak for the server itself: nobody signs with them through the API. */
+const OURS_ALONE: ReadonlySet<string> = new Set(['access', 'audit'])
+
+/** A rotation may take the key between two looks; three rotations within one request do not happen. */
+const ATTEMPTS = 3
+
+export function createSigning(parts: SignParts) {
+  const { context, view, promises, issuerOf, onSigned } = parts
+
+  function signerOf(ring: Ring, asked: Algorithm | undefined): SigningKey {
+    const alg = asked ?? ring.algorithms[0]
+    const signers = view.ring(ring.name)?.signers
+    const signer = signers?.get(alg) ?? (asked || !ring.reserved ? undefined : first(signers))
+    if (signer) return signer
+    if (!ring.algorithms.includes(alg)) {
+      const offered = ring.algorithms.join(', ')
+      throw new Problem('algorithm_unavailable', `Ring ${ring.name} has ${offered}, not ${alg}`)
+    }
+    throw new Problem('not_ready', `Ring ${ring.name} cannot sign yet`)
+  }
+
+  /** A durable promise first, then the signature: the key stays published until the token has expired. */
+  async function signWithPromise(
+    ring: Ring,
+    request: SignRequest,
+    header: Record<string, unknown>,
+    claims: Record<string, unknown>,
+  ): Promise<Signed> {
+    const exp = claims['exp'] as number
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const signer = signerOf(ring, request.algorithm)
+      const covered = promises.cover(signer.kid, exp, request.ttl)
+      if (covered !== true && !(await covered)) {
+        await new Promise((resolve) => setImmediate(resolve))
+        continue
+      }
+      const token = await signCompact(signer, header, claims)
+      onSigned(ring.name, signer)
+      return { token, kid: signer.kid, exp }
+    }
+    throw new Problem('not_ready', `Ring ${ring.name} is rotating; try again`)
+  }
+
+  /** Who may mint what: `sign` on the ring, or on the profile, which then bounds the claims (product.md section 4). */
+  async function bounded(ring: Ring, request: SignRequest, principal: Principal) {
+    const { profile: name, typ, header } = request
+    const asked = { claims: request.claims, ttl: request.ttl, typ, header }
+    const resource = name === undefined ? { ring: ring.name } : { ring: ring.name, profile: name }
+    if (!principal.may('sign', resource)) {
+      const needed = name === undefined ? `ring:${ring.name}` : `profile:${ring.name}/${name}`
+      throw new Problem('forbidden', `This needs sign@${needed}`)
+    }
+    checkUnprofiled(asked)
+    if (name === undefined) {
+      return {
+        claims: request.claims,
+        typ: typ ?? 'JWT',
+        header: header ?? {},
+        iss: issuerOf(ring),
+      }
+    }
+    const profile = await parts.profile(ring, name)
+    if (!profile) throw new Problem('profile_not_found', `No profile ${ring.name}/${name}`)
+    const minted = applyProfile(profile, asked)
+    return { ...minted, typ: minted.typ ?? 'JWT', iss: minted.iss ?? issuerOf(ring) }
+  }
+
+  return {
+    /**
+     * Signs one JWT; sets `iss iat nbf exp jti`.
+     * @throws Problem `ring_not_found`, `ring_reserved`, `forbidden`, `claim_reserved`, `profile_violation`,
+     * `ttl_too_long`, `algorithm_unavailable`, `not_ready`
+     */
+    async sign(ringName: string, request: SignRequest, principal: Principal): Promise<Signed> {
+      const ring = view.ring(ringName)?.ring
+      if (!ring) throw new Problem('ring_not_found', `No ring ${ringName}`)
+      if (OURS_ALONE.has(ring.id)) {
+        throw new Problem(
+          'ring_reserved',
+          `The keys of ring ${ring.name} sign for this server only`,
+        )
+      }
+      const { claims, typ, header, iss } = await bounded(ring, request, principal)
+      const limit = ring.maxTokenTtl ?? parts.maxTokenTtl
+      if (request.ttl > limit) {
+        throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
+      }
+      const now = toSeconds(context.now())
+      return signWithPromise(
+        ring,
+        request,
+        { ...header, typ },
+        {
+          ...(iss !== undefined && { iss }),
+          ...claims,
+          iat: now,
+          nbf: now,
+          exp: now + request.ttl,
+          jti: context.newId(),
+        },
+      )
+    },
+  }
+}
+
+const first = (signers: ReadonlyMap<string, SigningKey> | undefined) =>
+  signers?.values().next().value
+
+export type Signing = ReturnType<typeof createSigning>

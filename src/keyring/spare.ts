@@ -1,0 +1,56 @@
+import { ALGORITHMS, type Algorithm, type KeyMaterial } from '../core/index.ts'
+
+/** Key pairs made ahead of need. They stay unsealed in memory until taken, and on no disk. */
+export interface SpareKeys {
+  take(alg: Algorithm): Promise<KeyMaterial>
+  /** Starts making pairs for an algorithm whose pairs take long. */
+  warm(alg: Algorithm): void
+  close(): void
+}
+
+/** Keeps up to `depth` pairs of each slow algorithm; the fast ones are made when asked for. */
+export function createSpareKeys(
+  generate: (alg: Algorithm) => Promise<KeyMaterial>,
+  onError: (error: unknown) => void,
+  depth = 3,
+): SpareKeys {
+  const ready = new Map<Algorithm, KeyMaterial[]>()
+  const busy = new Set<Algorithm>()
+  let closed = false
+
+  const shelf = (alg: Algorithm) => {
+    const found = ready.get(alg) ?? []
+    ready.set(alg, found)
+    return found
+  }
+
+  /** One at a time for each algorithm, so that a burst of rotations does not take every core. */
+  async function fill(alg: Algorithm): Promise<void> {
+    if (busy.has(alg)) return
+    busy.add(alg)
+    try {
+      while (!closed && shelf(alg).length < depth) shelf(alg).push(await generate(alg))
+    } catch (error) {
+      onError(error)
+    } finally {
+      busy.delete(alg)
+    }
+  }
+
+  function warm(alg: Algorithm): void {
+    if (ALGORITHMS[alg].generatedAhead) void fill(alg)
+  }
+
+  return {
+    warm,
+    async take(alg) {
+      const material = shelf(alg).shift() ?? (await generate(alg))
+      warm(alg)
+      return material
+    },
+    close() {
+      closed = true
+      ready.clear()
+    },
+  }
+}

@@ -1,0 +1,118 @@
+import { Problem } from '../errors.ts'
+import type { Routes } from '../http/server.ts'
+import type { Keyring } from './keyring.ts'
+import { onRing } from './routes.ts'
+import {
+  AuthQuery,
+  RingParams,
+  SignAnswer,
+  SignRequestBody,
+  VerdictDocument,
+  VerifyBody,
+} from './schema.ts'
+
+// Signing and verifying with the keys of a ring; to be registered inside the scope of our own routes.
+
+const BEARER = /^bearer +(\S+)$/i
+
+/** Printable ASCII as it is, all else percent-encoded: a header carries nothing more (RFC 9110 section 5.5). */
+const headerSafe = (text: string): string =>
+  text.replace(/[^\x21-\x24\x26-\x7e]/gu, encodeURIComponent)
+
+export function tokenRoutes({ signing, verification }: Keyring): Routes {
+  const tags = ['tokens']
+
+  return async (app) => {
+    app.post(
+      '/v1/rings/:ring/sign',
+      {
+        // Any grant to sign in this ring gets as far as the body, which says with which profile.
+        config: { capability: { capability: 'sign', ring: onRing, some: true } },
+        schema: {
+          ...{ tags, operationId: 'sign', summary: 'Signs one JWT, or up to 1,000' },
+          params: RingParams,
+          body: SignRequestBody,
+          response: { 200: SignAnswer },
+        },
+      },
+      async (request, reply) => {
+        const { ring } = request.params
+        const { body, principal } = request
+        reply.header('cache-control', 'no-store')
+        if (!('batch' in body)) return signing.sign(ring, body, principal)
+        return {
+          batch: await Promise.all(body.batch.map((one) => signing.sign(ring, one, principal))),
+        }
+      },
+    )
+
+    app.post(
+      '/v1/verify',
+      {
+        config: { capability: { capability: 'verify', some: true } },
+        schema: {
+          ...{
+            tags,
+            operationId: 'verify',
+            summary: 'Checks a token and says how each check went',
+          },
+          body: VerifyBody,
+          response: { 200: VerdictDocument },
+        },
+      },
+      async (request, reply) => {
+        const { token, with: source, audience, issuer } = request.body
+        const resource = 'ring' in source ? { ring: source.ring } : undefined
+        if (!request.principal.may('verify', resource)) {
+          throw new Problem(
+            'forbidden',
+            `This needs verify${resource ? `@ring:${resource.ring}` : ''}`,
+          )
+        }
+        reply.header('cache-control', 'no-store')
+        const rules = { audience, issuer }
+        return 'ring' in source
+          ? verification.withRing(source.ring, token, rules)
+          : verification.withJwks(source.jwks, token, rules)
+      },
+    )
+
+    app.get(
+      '/v1/rings/:ring/auth',
+      {
+        // The bearer is what is checked, not who asks (product.md section 4).
+        config: { capability: 'public' },
+        schema: {
+          ...{
+            tags,
+            operationId: 'auth',
+            summary: 'Checks the bearer, for nginx auth_request and its like',
+          },
+          params: RingParams,
+          querystring: AuthQuery,
+        },
+      },
+      async (request, reply) => {
+        const [, token] = BEARER.exec(request.headers.authorization ?? '') ?? []
+        const audience = request.query.aud
+        const verdict = token
+          ? await verification.withRing(request.params.ring, token, { audience })
+          : undefined
+        reply.header('cache-control', 'no-store')
+        if (!verdict?.valid) {
+          const failed = verdict?.checks.find(({ ok }) => !ok)
+          throw new Problem('unauthenticated', failed?.reason ?? 'A bearer token is needed')
+        }
+        const { sub } = verdict.claims ?? {}
+        return reply
+          .header('x-auth-subject', headerSafe(typeof sub === 'string' ? sub : ''))
+          .header(
+            'x-auth-claims',
+            Buffer.from(JSON.stringify(verdict.claims)).toString('base64url'),
+          )
+          .code(200)
+          .send()
+      },
+    )
+  }
+}

@@ -1,0 +1,70 @@
+import type { Context } from '../context.ts'
+import { importJwkSet, type Verdict, type VerificationKey, verifyToken } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { Ring } from '../store/rings.ts'
+import { toSeconds } from '../time.ts'
+import type { View } from './view.ts'
+
+export interface VerifyRules {
+  audience?: string | undefined
+  /** Default for a ring: its own issuer. */
+  issuer?: string | undefined
+}
+
+export interface VerifyParts {
+  context: Context
+  view: View
+  issuerOf(ring: Ring): string | undefined
+  /** Seconds. */
+  skew: number
+  /** `kid` is one of our keys, or undefined where none was meant. */
+  onVerified(kid: string | undefined, valid: boolean): void
+}
+
+export function createVerification({ context, view, issuerOf, skew, onVerified }: VerifyParts) {
+  const now = () => toSeconds(context.now())
+
+  return {
+    /**
+     * Checks a token against what a ring publishes; a withdrawn or revoked key verifies nothing.
+     * @throws Problem `ring_not_found`
+     */
+    async withRing(name: string, token: string, rules: VerifyRules): Promise<Verdict> {
+      const seen = view.ring(name)
+      if (!seen) throw new Problem('ring_not_found', `No ring ${name}`)
+      const { verifiers, ring } = seen
+      const all = (): VerificationKey[] => [...verifiers.values()]
+      const byKid = (kid: string) => {
+        const key = verifiers.get(kid)
+        return key ? [key] : []
+      }
+      const verdict = await verifyToken(token, {
+        keys: (kid) => (kid === undefined ? all() : byKid(kid)),
+        now: now(),
+        skew,
+        requireExp: true,
+        audience: rules.audience,
+        issuer: rules.issuer ?? issuerOf(ring),
+      })
+      const { kid } = verdict
+      onVerified(kid !== undefined && verifiers.has(kid) ? kid : undefined, verdict.valid)
+      return verdict
+    },
+
+    /** Checks a token against a JWK Set that the caller brings; unusable keys in it are passed over. */
+    async withJwks(set: unknown, token: string, rules: VerifyRules): Promise<Verdict> {
+      const { keys } = importJwkSet(set)
+      const verdict = await verifyToken(token, {
+        keys: (kid) => keys.filter((key) => kid === undefined || key.kid === kid),
+        now: now(),
+        skew,
+        audience: rules.audience,
+        issuer: rules.issuer,
+      })
+      onVerified(undefined, verdict.valid)
+      return verdict
+    },
+  }
+}
+
+export type Verification = ReturnType<typeof createVerification>

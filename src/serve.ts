@@ -1,0 +1,266 @@
+import { readFileSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Logger } from 'pino'
+import { newApiToken } from './access/credential.ts'
+import { createApp, type Server } from './app.ts'
+import { type Config, issuerOf, parseConfig } from './config.ts'
+import { type Context, randomId, systemClock } from './context.ts'
+import { isProblem, Problem } from './errors.ts'
+import { createLogger } from './http/log.ts'
+import { type App, replaceTls, type TlsFiles } from './http/server.ts'
+import { createAeadProvider } from './kek/aead.ts'
+import { writeSecretFile } from './kek/files.ts'
+import { loadOrCreateKek } from './kek/kek-file.ts'
+import { readMigrations } from './store/migrations.ts'
+import { openSqliteStore } from './store/sqlite.ts'
+import type { Store } from './store/store.ts'
+
+// Configuration → store → migrations → app → listen and publish → KEK → first keys → ready. And back, in reverse.
+
+const DRAIN_MILLIS = 10_000
+const ROOT = new URL('../', import.meta.url)
+
+interface PackageFile {
+  version: string
+}
+
+/** Serves until a signal ends it. @throws Problem with one plain sentence when it cannot start */
+export async function serve(args: readonly string[]): Promise<void> {
+  if (args.length > 0) {
+    throw new Problem(
+      'config_invalid',
+      'serve takes no arguments; settings are KEYRINGD_… variables.',
+    )
+  }
+  const config = parseConfig()
+  const log = createLogger({ level: config.logLevel })
+  for (const warning of config.warnings) log.warn(warning)
+  endOnUnhandled(log)
+
+  const store = await openStore(config, log)
+  const stopping = new AbortController()
+  let server: Server | undefined
+  try {
+    const context: Context = { store, log, ...systemClock, newId: randomId }
+    const recorded = await store.read.installation.get()
+    const token = managementToken(config, recorded === undefined)
+    let port = config.port
+    server = await createApp({
+      ...{ config, context, version: packageVersion(), tls: readTls(config) },
+      installation: recorded ?? randomId(),
+      issuer: () => issuerOf(config, port),
+      managementToken: () => token.value ?? '',
+    })
+    await server.publish()
+    await listen(server.app, config.host, config.port)
+    const address = server.app.server.address()
+    if (address && typeof address === 'object') port = address.port
+    if (server.publicApp) await listen(server.publicApp, config.host, config.publicPort ?? 0)
+    stopOnSignals(server, store, log, stopping)
+    reloadOnHangup(server, config, log)
+
+    await prepareToken(config, token, server, store, recorded !== undefined)
+    const providers = [await openKek(config, log, recorded === undefined)]
+    await withDeadline(server.open(providers, stopping.signal), config, log)
+    banner(config, port, token)
+    log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
+  } catch (error) {
+    if (stopping.signal.aborted) return
+    await server?.close().catch((cause: unknown) => log.error({ err: cause }, 'closing failed'))
+    await store.close()
+    throw error
+  }
+}
+
+async function openStore(config: Config, log: Logger): Promise<Store> {
+  const migrations = await readMigrations(fileURLToPath(new URL('migrations/sqlite', ROOT)))
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new Problem('store_unusable', `The data folder cannot be made: ${why}.`, { cause })
+  })
+  return openSqliteStore({
+    file: join(config.dataDir, 'keyringd.db'),
+    ...{ migrations, writer: 'main', now: systemClock.now, newId: randomId },
+    onListenerError: (error) => log.error({ err: error }, 'an event listener failed'),
+  })
+}
+
+function packageVersion(): string {
+  const file = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as PackageFile
+  return file.version
+}
+
+function readTls(config: Config): TlsFiles | undefined {
+  const { tlsCertFile, tlsKeyFile } = config
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined
+  try {
+    return { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) }
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new Problem('config_invalid', `The TLS files cannot be read: ${why}.`, { cause })
+  }
+}
+
+async function listen(app: App, host: string, port: number): Promise<void> {
+  try {
+    await app.listen({ host, port, backlog: 4096 })
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+    const why =
+      code === 'EADDRINUSE'
+        ? 'something else listens there already'
+        : code === 'EACCES'
+          ? 'the system does not allow it'
+          : cause instanceof Error
+            ? cause.message
+            : String(cause)
+    throw new Problem('config_invalid', `Cannot listen on ${host}:${port}: ${why}.`, { cause })
+  }
+}
+
+async function openKek(config: Config, log: Logger, databaseEmpty: boolean) {
+  const { kek, source, created, warning } = await loadOrCreateKek({
+    kek: config.kek?.reveal(),
+    kekFile: config.kekFile,
+    autocreate: config.kekAutocreate,
+    databaseEmpty,
+  })
+  if (warning) log.warn(warning)
+  log.info({ source, created }, created ? 'a new KEK was made; back it up' : 'KEK loaded')
+  return createAeadProvider(kek)
+}
+
+/** All keys must be unwrapped by `START_TIMEOUT` (contract section 5.1), unless a provider cannot be reached. */
+async function withDeadline(opening: Promise<void>, config: Config, log: Logger): Promise<void> {
+  const millis = Number(config.startTimeout / 1_000_000n)
+  const timer = setTimeout(() => {
+    log.warn({ startTimeout: millis }, 'still not ready; published keys are served all the same')
+  }, millis)
+  await opening.finally(() => clearTimeout(timer))
+}
+
+interface ManagementToken {
+  value: string | undefined
+  file: string
+  /** The token comes from the settings; no file is written. */
+  given: boolean
+  isNew: boolean
+}
+
+/** The token that the settings give, else the one of the file, else, in an empty database, a new one. */
+function managementToken(config: Config, databaseEmpty: boolean): ManagementToken {
+  const file = join(dirname(config.kekFile), 'management-token')
+  const given = config.managementToken?.reveal()
+  if (given !== undefined) return { value: given, file, given: true, isNew: false }
+  if (!databaseEmpty) return { value: undefined, file, given: false, isNew: false }
+  return { value: newApiToken(), file, given: false, isNew: true }
+}
+
+/** Before the database knows it: a start that is killed in between finds the file again and takes what it holds. */
+async function prepareToken(
+  config: Config,
+  token: ManagementToken,
+  server: Server,
+  store: Store,
+  bootstrapped: boolean,
+): Promise<void> {
+  const { value } = token
+  if (value === undefined) return
+  if (token.given) {
+    if (bootstrapped)
+      await store.transaction((tx) => server.access.ensureManagementToken(tx, value))
+    return
+  }
+  try {
+    await writeSecretFile(token.file, `${value}\n`, { ifExists: 'keep' })
+    token.value = (await readFile(token.file, 'utf8')).trim()
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new Problem(
+      'config_invalid',
+      `The management token cannot be written to ${token.file} (${why}); set KEYRINGD_MANAGEMENT_TOKEN, or make ${dirname(config.kekFile)} writable for the first start.`,
+      { cause },
+    )
+  }
+}
+
+/** For a person: where it is, and the first commands. The token itself goes to a terminal only, and once. */
+function banner(config: Config, port: number, token: ManagementToken): void {
+  const scheme = config.tlsCertFile ? 'https' : 'http'
+  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
+  const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  const secret = token.given ? '$KEYRINGD_MANAGEMENT_TOKEN' : `$(cat ${token.file})`
+  const lines = [
+    `keyringd serves ${url}`,
+    `  data   ${join(config.dataDir, 'keyringd.db')}`,
+    `  KEK    ${config.kek ? 'from KEYRINGD_KEK' : config.kekFile}`,
+    token.given
+      ? '  token  from KEYRINGD_MANAGEMENT_TOKEN'
+      : token.isNew && process.stderr.isTTY
+        ? `  token  ${token.value} (kept in ${token.file})`
+        : `  token  in ${token.file}`,
+    '',
+    'Try:',
+    `  curl ${url}/.well-known/jwks.json`,
+    `  curl -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/keys`,
+    `  curl -X PUT -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/rotate`,
+    `  curl -H "Authorization: Bearer ${secret}" --json '{"claims":{"sub":"me"},"ttl":"15m"}' ${url}/v1/rings/default/sign`,
+    '',
+  ]
+  process.stderr.write(`${lines.join('\n')}\n`)
+}
+
+/** SIGTERM or SIGINT: not ready, held queries answered, connections drained; a second one, or the deadline, ends it. */
+function stopOnSignals(server: Server, store: Store, log: Logger, stopping: AbortController): void {
+  const stop = (signal: NodeJS.Signals) => {
+    if (stopping.signal.aborted) process.exit(1)
+    log.info({ signal }, 'stopping')
+    stopping.abort()
+    server.drain()
+    const deadline = setTimeout(() => {
+      log.error('connections did not end in time')
+      process.exit(1)
+    }, DRAIN_MILLIS)
+    deadline.unref()
+    server
+      .close()
+      .then(() => store.close())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          log.error({ err: error }, 'stopping failed')
+          process.exit(1)
+        },
+      )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}
+
+/** SIGHUP reads the certificate again; one that does not load changes nothing. */
+function reloadOnHangup(server: Server, config: Config, log: Logger): void {
+  process.on('SIGHUP', () => {
+    try {
+      const tls = readTls(config)
+      if (!tls) return
+      replaceTls(server.app, tls)
+      if (server.publicApp) replaceTls(server.publicApp, tls)
+      log.info('the TLS certificate was read again')
+    } catch (error) {
+      log.error({ err: error }, 'the TLS certificate was not replaced')
+    }
+  })
+}
+
+/** What nobody handled leaves the process in a state that nobody knows. */
+function endOnUnhandled(log: Logger): void {
+  const end = (error: unknown) => {
+    if (isProblem(error)) log.fatal(error.detail)
+    else log.fatal({ err: error }, 'unhandled error')
+    process.exit(1)
+  }
+  process.on('unhandledRejection', end)
+  process.on('uncaughtException', end)
+}

@@ -1,0 +1,136 @@
+import type { Kysely } from 'kysely'
+import type { Tables } from './schema.ts'
+
+/** A grant as stored: a capability, optionally on one ring or one profile, by id. */
+export interface GrantRow {
+  capability: string
+  ringId?: string
+  profileId?: string
+}
+
+/** An API token as stored. Times are Unix milliseconds. */
+export interface ApiTokenRow {
+  id: string
+  name: string
+  tokenHash: Uint8Array
+  role: string | undefined
+  tenantId: string | undefined
+  createdAt: number
+  createdBy: string
+  expiresAt: number | undefined
+  grants: GrantRow[]
+}
+
+/** Tenants, the organisation, API tokens and their grants. */
+export function accessQueries(db: Kysely<Tables>, newId: () => string) {
+  const tokens = () => db.selectFrom('api_tokens').selectAll().orderBy('name')
+  type Row = Awaited<ReturnType<ReturnType<typeof tokens>['execute']>>[number]
+
+  async function withGrants(row: Row): Promise<ApiTokenRow> {
+    const grants = await db
+      .selectFrom('grants')
+      .selectAll()
+      .where('api_token_id', '=', row.id)
+      .execute()
+    return {
+      id: row.id,
+      name: row.name,
+      tokenHash: row.token_hash,
+      role: row.role ?? undefined,
+      tenantId: row.tenant_id ?? undefined,
+      createdAt: Number(row.created_at),
+      createdBy: row.created_by,
+      expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
+      grants: grants.map((grant) => ({
+        capability: grant.capability,
+        ...(grant.ring_id && { ringId: grant.ring_id }),
+        ...(grant.profile_id && { profileId: grant.profile_id }),
+      })),
+    }
+  }
+
+  return {
+    apiTokens: {
+      async list(): Promise<ApiTokenRow[]> {
+        return Promise.all((await tokens().execute()).map(withGrants))
+      },
+
+      async byHash(hash: Uint8Array): Promise<ApiTokenRow | undefined> {
+        const row = await tokens().where('token_hash', '=', hash).executeTakeFirst()
+        return row && withGrants(row)
+      },
+
+      async byName(name: string): Promise<ApiTokenRow | undefined> {
+        const row = await tokens().where('name', '=', name).executeTakeFirst()
+        return row && withGrants(row)
+      },
+
+      async insert(token: ApiTokenRow): Promise<void> {
+        await db
+          .insertInto('api_tokens')
+          .values({
+            id: token.id,
+            name: token.name,
+            token_hash: token.tokenHash,
+            role: token.role ?? null,
+            tenant_id: token.tenantId ?? null,
+            created_at: token.createdAt,
+            created_by: token.createdBy,
+            expires_at: token.expiresAt ?? null,
+          })
+          .execute()
+        for (const grant of token.grants) {
+          await db
+            .insertInto('grants')
+            .values({
+              id: newId(),
+              api_token_id: token.id,
+              user_id: null,
+              identity_id: null,
+              capability: grant.capability,
+              ring_id: grant.ringId ?? null,
+              profile_id: grant.profileId ?? null,
+              delivery_service_id: null,
+            })
+            .execute()
+        }
+      },
+
+      async setHash(id: string, hash: Uint8Array): Promise<void> {
+        await db.updateTable('api_tokens').set({ token_hash: hash }).where('id', '=', id).execute()
+      },
+
+      async delete(id: string): Promise<boolean> {
+        const result = await db.deleteFrom('api_tokens').where('id', '=', id).executeTakeFirst()
+        return result.numDeletedRows === 1n
+      },
+    },
+
+    tenants: {
+      async byName(name: string) {
+        return db.selectFrom('tenants').selectAll().where('name', '=', name).executeTakeFirst()
+      },
+      async list() {
+        return db.selectFrom('tenants').selectAll().orderBy('name').execute()
+      },
+      async insert(id: string, name: string, parentId: string | null, createdAt: number) {
+        await db
+          .insertInto('tenants')
+          .values({ id, name, parent_id: parentId, created_at: createdAt })
+          .execute()
+      },
+    },
+
+    organisations: {
+      async get() {
+        return db.selectFrom('organisations').selectAll().executeTakeFirst()
+      },
+      async insert(id: string, name: string, slug: string, createdAt: number) {
+        await db
+          .insertInto('organisations')
+          .values({ id, name, slug, created_at: createdAt })
+          .execute()
+      },
+    },
+  }
+}

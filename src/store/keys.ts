@@ -1,0 +1,185 @@
+import type { Kysely, Selectable } from 'kysely'
+import type { Algorithm } from '../core/algorithms.ts'
+import type { PublicJwk } from '../core/key.ts'
+import type { Instant } from '../time.ts'
+import type { KeysTable, Tables } from './schema.ts'
+
+export type KeyState = 'next' | 'active' | 'retired' | 'revoked'
+
+/** A signing key as it is stored. Times are Unix nanoseconds. */
+export interface Key {
+  kid: string
+  ringId: string
+  alg: Algorithm
+  state: KeyState
+  /** Published ahead of need and not scheduled by anybody: at most one per ring and algorithm. */
+  standby: boolean
+  /** In the JWK Set. Publication and existence are separate (product.md section 3). */
+  published: boolean
+  /** What it sealed is being sealed anew; the Nomad wire shows `rekeying`. */
+  rekeying: boolean
+  publicJwk: PublicJwk
+  thumbprint: string
+  origin: 'generated' | 'imported'
+  handedOutAt: Instant | undefined
+  attestedAt: Instant | undefined
+  /** PKCS#8, sealed; removed when the key has stopped signing for good. */
+  privateSealed: Uint8Array | undefined
+  /** The root key that seals the private half and keys the MAC; a key of `default` names itself. */
+  rootKid: string
+  mac: Uint8Array
+  createdAt: Instant
+  /** The last moment a set without this key may have been served; 0 when none ever was. */
+  absentUntil: Instant
+  /** Planned activation (the wire's PublishTime); 0 when it was never planned. */
+  plannedAt: Instant
+  publishedAt: Instant
+  activatedAt: Instant | undefined
+  retiredAt: Instant | undefined
+  withdrawnAt: Instant | undefined
+  revokedAt: Instant | undefined
+  createIndex: bigint
+  modifyIndex: bigint
+}
+
+/** What a decision asks of the store: named rows, never a whole set, so that "nothing" changes nothing. */
+export interface RingChange {
+  insert: readonly Key[]
+  update: readonly Key[]
+  delete: readonly string[]
+}
+
+const flag = (value: boolean) => (value ? 1 : 0)
+
+function toKey(row: Selectable<KeysTable>): Key {
+  return {
+    kid: row.kid,
+    ringId: row.ring_id,
+    alg: row.alg as Algorithm,
+    state: row.state as KeyState,
+    standby: row.standby === 1n,
+    published: row.published === 1n,
+    rekeying: row.rekeying === 1n,
+    publicJwk: JSON.parse(row.public_jwk) as PublicJwk,
+    thumbprint: row.thumbprint,
+    origin: row.origin as Key['origin'],
+    handedOutAt: row.handed_out_at ?? undefined,
+    attestedAt: row.attested_at ?? undefined,
+    privateSealed: row.private_sealed ?? undefined,
+    rootKid: row.root_kid,
+    mac: row.mac,
+    createdAt: row.created_at,
+    absentUntil: row.absent_until,
+    plannedAt: row.planned_at,
+    publishedAt: row.published_at,
+    activatedAt: row.activated_at ?? undefined,
+    retiredAt: row.retired_at ?? undefined,
+    withdrawnAt: row.withdrawn_at ?? undefined,
+    revokedAt: row.revoked_at ?? undefined,
+    createIndex: row.create_index,
+    modifyIndex: row.modify_index,
+  }
+}
+
+function toRow(key: Key) {
+  return {
+    kid: key.kid,
+    ring_id: key.ringId,
+    alg: key.alg,
+    state: key.state,
+    standby: flag(key.standby),
+    published: flag(key.published),
+    rekeying: flag(key.rekeying),
+    public_jwk: JSON.stringify(key.publicJwk),
+    thumbprint: key.thumbprint,
+    origin: key.origin,
+    handed_out_at: key.handedOutAt ?? null,
+    attested_at: key.attestedAt ?? null,
+    private_sealed: key.privateSealed ?? null,
+    root_kid: key.rootKid,
+    mac: key.mac,
+    created_at: key.createdAt,
+    absent_until: key.absentUntil,
+    planned_at: key.plannedAt,
+    published_at: key.publishedAt,
+    activated_at: key.activatedAt ?? null,
+    retired_at: key.retiredAt ?? null,
+    withdrawn_at: key.withdrawnAt ?? null,
+    revoked_at: key.revokedAt ?? null,
+    create_index: key.createIndex,
+    modify_index: key.modifyIndex,
+  }
+}
+
+/** Queries of the aggregate key + kid history. */
+export function keyQueries(db: Kysely<Tables>) {
+  async function insert(key: Key): Promise<void> {
+    // The history row goes first: its primary key refuses a kid or a thumbprint that was ever used.
+    await db
+      .insertInto('kid_history')
+      .values({
+        kid: key.kid,
+        thumbprint: key.thumbprint,
+        ring_id: key.ringId,
+        alg: key.alg,
+        created_at: key.createdAt,
+      })
+      .execute()
+    await db.insertInto('keys').values(toRow(key)).execute()
+  }
+
+  async function update(key: Key): Promise<void> {
+    const { kid, ...columns } = toRow(key)
+    await db.updateTable('keys').set(columns).where('kid', '=', kid).execute()
+  }
+
+  async function remove(kid: string): Promise<void> {
+    await db.deleteFrom('keys').where('kid', '=', kid).execute()
+    // The data key goes with its key; ON DELETE RESTRICT refuses while anything is sealed under it.
+    await db.deleteFrom('root_keys').where('kid', '=', kid).execute()
+  }
+
+  return {
+    async list(): Promise<Key[]> {
+      return (await db.selectFrom('keys').selectAll().orderBy('kid').execute()).map(toKey)
+    },
+
+    /** Keys of one ring, by kid ascending. */
+    async ofRing(ringId: string): Promise<Key[]> {
+      const rows = await db
+        .selectFrom('keys')
+        .selectAll()
+        .where('ring_id', '=', ringId)
+        .orderBy('kid')
+        .execute()
+      return rows.map(toKey)
+    },
+
+    async get(kid: string): Promise<Key | undefined> {
+      const row = await db.selectFrom('keys').selectAll().where('kid', '=', kid).executeTakeFirst()
+      return row && toKey(row)
+    },
+
+    /**
+     * Writes a change, in an order in which the unique indexes hold at every statement: what leaves makes room for
+     * the new active key, and that one, when it was the standby, for the new standby. A row that is gone stays gone.
+     */
+    async apply(change: RingChange): Promise<void> {
+      for (const kid of change.delete) await remove(kid)
+      const turn = (key: Key) => (key.standby ? 2 : key.state === 'active' ? 1 : 0)
+      const updates = change.update.toSorted((a, b) => turn(a) - turn(b))
+      for (const key of updates) await update(key)
+      for (const key of change.insert) await insert(key)
+    },
+
+    /** True when this kid or thumbprint was ever used here. */
+    async wasUsed(kid: string, thumbprint: string): Promise<boolean> {
+      const row = await db
+        .selectFrom('kid_history')
+        .select('kid')
+        .where((or) => or.or([or('kid', '=', kid), or('thumbprint', '=', thumbprint)]))
+        .executeTakeFirst()
+      return row !== undefined
+    },
+  }
+}

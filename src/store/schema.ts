@@ -1,0 +1,185 @@
+import type { ColumnType } from 'kysely'
+
+// The tables as Kysely types. Column meanings and constraints: migrations/*/0001-init.sql.
+// Integers are read as bigint on every backend, so that nanoseconds survive.
+
+type Int = ColumnType<bigint, bigint | number, bigint | number>
+type NullableInt = ColumnType<bigint | null, bigint | number | null, bigint | number | null>
+type Bytes = ColumnType<Uint8Array, Uint8Array, Uint8Array>
+type NullableBytes = ColumnType<Uint8Array | null, Uint8Array | null, Uint8Array | null>
+
+export interface InstallationTable {
+  singleton: Int
+  id: string
+  created_at: Int
+}
+
+export interface SettingsTable {
+  name: string
+  value: string
+  updated_at: Int
+}
+
+export interface CountersTable {
+  name: string
+  value: Int
+}
+
+export interface LeasesTable {
+  name: string
+  holder: string
+  epoch: Int
+  expires_at: Int
+}
+
+export interface RingsTable {
+  id: string
+  name: string
+  reserved: Int
+  algorithms: string
+  rotation_threshold: NullableInt
+  max_token_ttl: NullableInt
+  jwks_max_age: NullableInt
+  issuer: string | null
+  exportable: Int
+  created_at: Int
+}
+
+export interface KidHistoryTable {
+  kid: string
+  thumbprint: string
+  ring_id: string
+  alg: string
+  created_at: Int
+}
+
+export interface RootKeysTable {
+  kid: string
+  created_at: Int
+}
+
+export interface RootKeyWrapsTable {
+  root_kid: string
+  provider_id: string
+  kek_id: string
+  wrapped: Bytes
+  created_at: Int
+}
+
+export interface KeysTable {
+  kid: string
+  ring_id: string
+  alg: string
+  state: string
+  standby: Int
+  published: Int
+  rekeying: Int
+  public_jwk: string
+  thumbprint: string
+  origin: string
+  handed_out_at: NullableInt
+  attested_at: NullableInt
+  private_sealed: NullableBytes
+  root_kid: string
+  mac: Bytes
+  created_at: Int
+  absent_until: Int
+  planned_at: Int
+  published_at: Int
+  activated_at: NullableInt
+  retired_at: NullableInt
+  withdrawn_at: NullableInt
+  revoked_at: NullableInt
+  create_index: Int
+  modify_index: Int
+}
+
+export interface PromisesTable {
+  kid: string
+  until: Int
+}
+
+export interface ProfilesTable {
+  id: string
+  ring_id: string
+  name: string
+  policy: string
+  created_at: Int
+  updated_at: Int
+}
+
+export interface ServerSecretsTable {
+  id: string
+  name: string
+  value_sealed: Bytes
+  root_kid: string
+  updated_at: Int
+}
+
+export interface OrganisationsTable {
+  id: string
+  name: string
+  slug: string
+  created_at: Int
+}
+
+export interface TenantsTable {
+  id: string
+  name: string
+  parent_id: string | null
+  created_at: Int
+}
+
+export interface ApiTokensTable {
+  id: string
+  name: string
+  token_hash: Bytes
+  role: string | null
+  tenant_id: string | null
+  created_at: Int
+  created_by: string
+  expires_at: NullableInt
+}
+
+export interface GrantsTable {
+  id: string
+  api_token_id: string | null
+  user_id: string | null
+  identity_id: string | null
+  capability: string
+  ring_id: string | null
+  profile_id: string | null
+  delivery_service_id: string | null
+}
+
+export interface AuditEventsTable {
+  writer: string
+  seq: Int
+  at: Int
+  type: string
+  subject: string
+  principal: string
+  detail: string
+  previous_hash: Bytes
+  hash: Bytes
+}
+
+export interface Tables {
+  installation: InstallationTable
+  settings: SettingsTable
+  counters: CountersTable
+  leases: LeasesTable
+  rings: RingsTable
+  kid_history: KidHistoryTable
+  root_keys: RootKeysTable
+  root_key_wraps: RootKeyWrapsTable
+  keys: KeysTable
+  promises: PromisesTable
+  profiles: ProfilesTable
+  server_secrets: ServerSecretsTable
+  organisations: OrganisationsTable
+  tenants: TenantsTable
+  api_tokens: ApiTokensTable
+  grants: GrantsTable
+  audit_events: AuditEventsTable
+}

@@ -1,0 +1,118 @@
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from './schema.ts'
+
+/** Where sealed values are: the re-seal job and the in-use check walk this list, and nothing else knows it. */
+export interface SealedTable {
+  table: string
+  id: string
+  columns: readonly string[]
+  /** What the values belong to, bound as the owner: a row moved to another owner no longer opens. */
+  owner: readonly string[]
+}
+
+export const SEALED_TABLES: readonly SealedTable[] = [
+  { table: 'keys', id: 'kid', columns: ['private_sealed'], owner: ['ring_id'] },
+  { table: 'server_secrets', id: 'id', columns: ['value_sealed'], owner: ['name'] },
+  { table: 'users', id: 'id', columns: ['digest_ha1_sealed'], owner: ['name'] },
+  {
+    table: 'jwt_auth_configs',
+    id: 'id',
+    columns: ['jwks_ca_cert_sealed', 'public_keys_sealed'],
+    owner: ['identity_id'],
+  },
+  {
+    table: 'uri_signing_documents',
+    id: 'id',
+    columns: ['document_sealed'],
+    owner: ['delivery_service_id'],
+  },
+  {
+    table: 'external_securities',
+    id: 'id',
+    columns: ['secret_properties_sealed'],
+    owner: ['name'],
+  },
+  {
+    table: 'jwt_secrets',
+    id: 'id',
+    columns: ['value_sealed'],
+    owner: ['external_security_id', 'key_id'],
+  },
+]
+
+/** The owner as it is bound into a seal: a JSON array, so that two fields never run together. */
+export const sealOwner = (...fields: readonly string[]): string => JSON.stringify(fields)
+
+export interface SealedRow {
+  table: string
+  id: string
+  owner: string
+  rootKid: string
+  values: Record<string, Uint8Array>
+}
+
+// A key of `default` is sealed under its own data key, and that does not count as use.
+const isForeign = (table: string) => (table === 'keys' ? sql`root_kid <> kid` : sql`1 = 1`)
+
+export function sealedQueries(db: Kysely<Tables>) {
+  async function rowsOf(entry: SealedTable, rootKid: string, limit: number): Promise<SealedRow[]> {
+    const columns = [entry.id, ...entry.columns, ...entry.owner].map((name) => sql.ref(name))
+    const { rows } = await sql<Record<string, unknown>>`
+      select ${sql.join(columns)} from ${sql.table(entry.table)}
+      where root_kid = ${rootKid} and ${isForeign(entry.table)}
+      order by ${sql.ref(entry.id)} limit ${limit}`.execute(db)
+    return rows.map((row) => ({
+      table: entry.table,
+      id: String(row[entry.id]),
+      owner: sealOwner(...entry.owner.map((name) => String(row[name]))),
+      rootKid,
+      values: Object.fromEntries(
+        entry.columns.flatMap((name) => {
+          const value = row[name]
+          return value instanceof Uint8Array ? [[name, value]] : []
+        }),
+      ),
+    }))
+  }
+
+  return {
+    /** Rows that a root key seals, its own key apart; at most `limit`. */
+    async under(rootKid: string, limit: number): Promise<SealedRow[]> {
+      const found: SealedRow[] = []
+      for (const entry of SEALED_TABLES) {
+        if (found.length >= limit) break
+        found.push(...(await rowsOf(entry, rootKid, limit - found.length)))
+      }
+      return found
+    },
+
+    async count(rootKid: string): Promise<number> {
+      let total = 0
+      for (const entry of SEALED_TABLES) {
+        const { rows } = await sql<{ n: bigint | number }>`
+          select count(*) as n from ${sql.table(entry.table)}
+          where root_kid = ${rootKid} and ${isForeign(entry.table)}`.execute(db)
+        total += Number(rows[0]?.n ?? 0)
+      }
+      return total
+    },
+
+    /** Replaces the seals of one row if it still is as it was read; false when it changed meanwhile. */
+    async replace(row: SealedRow, rootKid: string, values: Record<string, Uint8Array>) {
+      const entry = SEALED_TABLES.find(({ table }) => table === row.table)
+      if (!entry) throw new Error(`no sealed table ${row.table}`)
+      const set = Object.entries(values).map(([name, value]) => sql`${sql.ref(name)} = ${value}`)
+      // A column that was empty must still be empty, or its seal would be left under the old root key.
+      const same = entry.columns.map((name) => {
+        const value = row.values[name]
+        return value ? sql`and ${sql.ref(name)} = ${value}` : sql`and ${sql.ref(name)} is null`
+      })
+      const result = await sql`
+        update ${sql.table(row.table)} set ${sql.join([...set, sql`root_kid = ${rootKid}`])}
+        where ${sql.ref(entry.id)} = ${row.id} and root_kid = ${row.rootKid} ${sql.join(same, sql` `)}`.execute(
+        db,
+      )
+      return result.numAffectedRows === 1n
+    },
+  }
+}

@@ -1,0 +1,166 @@
+import { type Kysely, sql } from 'kysely'
+import type { Instant } from '../time.ts'
+import { accessQueries } from './access.ts'
+import { type AuditEvent, auditQueries } from './audit.ts'
+import { lend, readOnly } from './guards.ts'
+import { keyQueries } from './keys.ts'
+import { operationQueries } from './operation.ts'
+import { profileQueries } from './profiles.ts'
+import { promiseQueries } from './promises.ts'
+import { ringQueries } from './rings.ts'
+import { rootKeyQueries } from './root-keys.ts'
+import type { Tables } from './schema.ts'
+import { sealedQueries } from './sealed.ts'
+
+/** Every aggregate's queries, over one connection or one transaction. */
+export type Tx = ReturnType<typeof createTx>
+
+export type Listener = (events: readonly AuditEvent[]) => void
+
+export interface Store {
+  /** Reads outside any transaction; inside one use its `tx`, this would wait for it for ever. Refuses to write. */
+  read: Tx
+  /** All or nothing. `work` does no I/O but SQL and may run again. Events are told after the commit. */
+  transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>
+  /** Like `transaction`, but those that arrive together share one commit, with a savepoint each. */
+  grouped<T>(work: (tx: Tx) => Promise<T>): Promise<T>
+  /** Calls `listener` after every commit that recorded something, in their order; returns how to stop that. */
+  onCommit(listener: Listener): () => void
+  /** Waits for what was begun; what comes later fails. */
+  close(): Promise<void>
+}
+
+export interface StoreParts {
+  db: Kysely<Tables>
+  /** Names this process's audit chain. */
+  writer: string
+  now(): Instant
+  newId(): string
+  /** True for an error that says: run the whole transaction again. */
+  isRetryable(error: unknown): boolean
+  /** A listener failed; what it listens to is committed all the same. */
+  onListenerError(error: unknown): void
+  /** Closes the backend when what waits for a connection has had it; called once. */
+  close(): Promise<void>
+}
+
+const GROUP_LIMIT = 512
+const ATTEMPTS = 10
+
+function createTx(db: Kysely<Tables>, parts: StoreParts, told: AuditEvent[]) {
+  return {
+    ...operationQueries(db, parts.now),
+    ...accessQueries(db, parts.newId),
+    rings: ringQueries(db),
+    keys: keyQueries(db),
+    rootKeys: rootKeyQueries(db),
+    sealed: sealedQueries(db),
+    promises: promiseQueries(db),
+    profiles: profileQueries(db),
+    audit: auditQueries(db, parts.writer, parts.now, told),
+  }
+}
+
+interface Job {
+  run(tx: Tx): Promise<unknown>
+  resolve(value: unknown): void
+  reject(error: unknown): void
+}
+
+/** The parts that every backend shares: transactions, group commit, events after the commit. */
+export function createStore(parts: StoreParts): Store {
+  const { db } = parts
+  const listeners = new Set<Listener>()
+  const queue: Job[] = []
+  let flushing: Promise<void> | undefined
+  let closing: Promise<void> | undefined
+
+  function tell(events: readonly AuditEvent[]): void {
+    if (events.length === 0) return
+    for (const listener of listeners) {
+      try {
+        listener(events)
+      } catch (error) {
+        parts.onListenerError(error)
+      }
+    }
+  }
+
+  async function commit<T>(
+    work: (tx: Tx, db: Kysely<Tables>, told: AuditEvent[]) => Promise<T>,
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        // Told before the connection is given back: the next commit cannot be told first.
+        return await db.connection().execute(async (connection) => {
+          const told: AuditEvent[] = []
+          const result = await connection
+            .transaction()
+            .execute((trx) => work(createTx(trx, parts, told), trx, told))
+          tell(told)
+          return result
+        })
+      } catch (error) {
+        if (attempt === ATTEMPTS || !parts.isRetryable(error)) throw error
+      }
+    }
+  }
+
+  async function runGroup(jobs: readonly Job[]): Promise<void> {
+    try {
+      const answers = await commit(async (tx, trx, told) => {
+        const settle: (() => void)[] = []
+        for (const job of jobs) {
+          const before = told.length
+          await sql`savepoint caller`.execute(trx)
+          try {
+            const value = await lend(tx, job.run)
+            settle.push(() => job.resolve(value))
+          } catch (error) {
+            if (parts.isRetryable(error)) throw error
+            // Where the database gave the whole transaction up there is no savepoint, and `error` says why.
+            await sql`rollback to savepoint caller`.execute(trx).catch(() => Promise.reject(error))
+            told.length = before
+            settle.push(() => job.reject(error))
+          }
+          await sql`release savepoint caller`.execute(trx)
+        }
+        return settle
+      })
+      for (const answer of answers) answer()
+    } catch (error) {
+      if (jobs.length === 1) for (const job of jobs) job.reject(error)
+      // Whose fault it was only shows alone: a deferred constraint speaks at the commit.
+      else for (const job of jobs) await runGroup([job])
+    }
+  }
+
+  async function flush(): Promise<void> {
+    // One turn of the event loop gathers what arrives together.
+    await new Promise((resolve) => setImmediate(resolve))
+    while (queue.length > 0) await runGroup(queue.splice(0, GROUP_LIMIT))
+    flushing = undefined
+  }
+
+  return {
+    read: createTx(db.withPlugin(readOnly), parts, []),
+    transaction: (work) => commit((tx) => lend(tx, work)),
+    grouped<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+      return new Promise<T>((resolve, reject) => {
+        queue.push({ run: work, resolve: (value) => resolve(value as T), reject })
+        flushing ??= flush()
+      })
+    },
+    onCommit(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    close() {
+      closing ??= (async () => {
+        await flushing
+        await parts.close()
+      })()
+      return closing
+    },
+  }
+}
