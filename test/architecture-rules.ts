@@ -23,8 +23,19 @@ const COMMON = ['errors.ts', 'time.ts']
 
 /** Zone → what it may import besides its own files; `types` marks what must be `import type`. */
 const TABLE: Record<string, { may: string[]; types?: string[] }> = {
-  'main.ts': {
-    may: ['config.ts', 'store/*', 'kek/*', 'context.ts', 'app.ts', 'cli/*', 'http/*', 'core/*'],
+  'main.ts': { may: ['serve.ts', 'cli/*'] },
+  'serve.ts': {
+    may: [
+      'access/credential.ts',
+      'config.ts',
+      'store/*',
+      'kek/*',
+      'context.ts',
+      'app.ts',
+      'cli/*',
+      'http/*',
+      'core/*',
+    ],
   },
   'app.ts': {
     may: [...SLICES.map((slice) => `${slice}/*`), 'http/*', 'core/*', 'context.ts'],
@@ -146,8 +157,8 @@ function importFault(file: string, { target, typeOnly }: Import): string | undef
   const to = join(dirname(file), target)
   const zone = zoneOf(file)
   const rule = TABLE[zone]
-  if (BACKEND.test(to) && zone !== 'main.ts' && zone !== 'store/')
-    return `imports ${to}; only main.ts picks a backend`
+  if (BACKEND.test(to) && zone !== 'serve.ts' && zone !== 'store/')
+    return `imports ${to}; only serve.ts picks a backend`
   if (matches(COMMON, to) || (zone.endsWith('/') && zoneOf(to) === zone)) return undefined
   if (rule && matches(rule.may, to)) return undefined
   if (rule && typeOnly && matches(rule.types ?? [], to)) return undefined

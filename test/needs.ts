@@ -2,10 +2,13 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { TestContext } from 'node:test'
 
-// Tests that need something from outside say so. Without it they are skipped by name; with KEYRINGD_REQUIRE_ALL=1,
-// as in CI, they fail, so that a test cannot go missing unnoticed.
+// Tests that need something from outside say so. Without it they are skipped by name; with
+// KEYRINGD_REQUIRE_ALL=1, as in CI, they fail, so that a test cannot go missing unnoticed.
 
-/** Options for a test that runs programs: `test('…', needs('nginx'), …)`. Looks on PATH and where Debian keeps daemons. */
+/**
+ * Options for a test that runs programs: `test('…', needs('nginx'), …)`. Looks on PATH and where
+ * Debian keeps daemons.
+ */
 export function needs(...programs: string[]): { skip: string | false } {
   const missing = programs.filter((program) => !isInstalled(program))
   return { skip: missing.length > 0 && absent(missing.join(', ')) }

@@ -1,8 +1,8 @@
 import { constants, generateKeyPair, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 
-// The one table of signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864, RFC 9964). Symmetric ones and
-// `none` are absent on purpose: what is not here can neither sign nor verify.
+// The one table of signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864, RFC 9964).
+// Symmetric ones and `none` are absent on purpose: what is not here can neither sign nor verify.
 
 export type KeyType = 'RSA' | 'EC' | 'OKP' | 'AKP'
 /** The public members that a JWK of ours may have; nothing else is ever published. */
@@ -122,7 +122,9 @@ export const ALGORITHM_NAMES = Object.keys(table) as readonly Algorithm[]
 
 export const isAlgorithm = (text: string): text is Algorithm => Object.hasOwn(table, text)
 
-/** Whether a key can be used with an algorithm at all: its type and curve, not what it is meant for. */
+/**
+ * Whether a key can be used with an algorithm at all: its type and curve, not what it is meant for.
+ */
 export function fits(key: KeyObject, alg: Algorithm): boolean {
   const { nodeType, nodeCurve } = ALGORITHMS[alg]
   return key.asymmetricKeyType === nodeType && key.asymmetricKeyDetails?.namedCurve === nodeCurve

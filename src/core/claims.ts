@@ -1,7 +1,8 @@
 import { Problem } from '../errors.ts'
 import { isObject, type JoseHeader, parseJsonStrict } from './strict.ts'
 
-// What a claims set must say (RFC 7519 section 4.1, RFC 8725 sections 3.8 to 3.11). Pure; the signature is not its business.
+// What a claims set must say (RFC 7519 section 4.1, RFC 8725 sections 3.8 to 3.11). Pure; the
+// signature is not its business.
 
 export type CheckName =
   | 'format'
@@ -47,7 +48,10 @@ export function parseClaims(payload: Uint8Array): Claims {
   return claims
 }
 
-/** Every check of the claims, in order. All are made, so that an answer names everything that is wrong. */
+/**
+ * Every check of the claims, in order. All are made, so that an answer names everything that is
+ * wrong.
+ */
 export function checkClaims(header: JoseHeader, claims: Claims, rules: ClaimRules): Check[] {
   const outcome = (name: CheckName, reason: string | undefined) =>
     reason === undefined ? passed(name) : failed(name, reason)
@@ -60,7 +64,9 @@ export function checkClaims(header: JoseHeader, claims: Claims, rules: ClaimRule
   ]
 }
 
-/** Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9). */
+/**
+ * Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+ */
 const mediaType = (typ: string): string => typ.toLowerCase().replace(/^application\//, '')
 
 const typFault = (typ: string | undefined, wanted: string): string | undefined =>

@@ -39,8 +39,8 @@ export async function generateKeyMaterial(alg: Algorithm): Promise<KeyMaterial> 
 }
 
 /**
- * The published form of a key, built from the allow-list of its algorithm, so that nothing else can slip in.
- * Problem `key_rejected` when a member is missing.
+ * The published form of a key, built from the allow-list of its algorithm, so that nothing else can
+ * slip in. Problem `key_rejected` when a member is missing.
  */
 export function toPublicJwk(jwk: object, alg: Algorithm, kid: string): PublicJwk {
   return pick({ ...jwk, kid }, alg) as PublicJwk
@@ -59,7 +59,10 @@ function text(source: Record<string, unknown>, member: PublicMember): string {
   return value
 }
 
-/** What identifies a key of each type (RFC 7638 section 3.2, RFC 8037 section 2, RFC 9964), in lexicographic order. */
+/**
+ * What identifies a key of each type (RFC 7638 section 3.2, RFC 8037 section 2, RFC 9964), in
+ * lexicographic order.
+ */
 const THUMBPRINT_MEMBERS: Record<string, readonly PublicMember[] | undefined> = {
   RSA: ['e', 'kty', 'n'],
   EC: ['crv', 'kty', 'x', 'y'],
@@ -67,7 +70,10 @@ const THUMBPRINT_MEMBERS: Record<string, readonly PublicMember[] | undefined> = 
   AKP: ['alg', 'kty', 'pub'],
 }
 
-/** JWK thumbprint (RFC 7638): SHA-256, base64url. Problem `key_rejected` when a needed member is missing. */
+/**
+ * JWK thumbprint (RFC 7638): SHA-256, base64url. Problem `key_rejected` when a needed member is
+ * missing.
+ */
 export function thumbprint(jwk: object): string {
   const source: Record<string, unknown> = { ...jwk }
   const members = THUMBPRINT_MEMBERS[text(source, 'kty')]

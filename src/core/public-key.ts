@@ -12,7 +12,9 @@ import { weaknessOf } from './weak-rsa.ts'
 
 // Public keys that others made, and what they must be like before a token may be checked with them.
 
-/** A key to check signatures with. Without `alg` it serves every algorithm of its type and curve. */
+/**
+ * A key to check signatures with. Without `alg` it serves every algorithm of its type and curve.
+ */
 export interface VerificationKey {
   key: KeyObject
   alg?: Algorithm
@@ -27,8 +29,9 @@ const MAX_KID_LENGTH = 512
 const rejected = (reason: string, cause?: unknown) => new Problem('key_rejected', reason, { cause })
 
 /**
- * Screens a public JWK (RFC 7517) and imports it. `alg` names the algorithm to bind it to; a key that names another
- * is refused. RSA: 2048 to 8192 bits, exponent odd and from 65537 up to 2⁶⁴. Problem `key_rejected` with the reason.
+ * Screens a public JWK (RFC 7517) and imports it. `alg` names the algorithm to bind it to; a key
+ * that names another is refused. RSA: 2048 to 8192 bits, exponent odd and from 65537 up to 2⁶⁴.
+ * Problem `key_rejected` with the reason.
  */
 export function importPublicJwk(jwk: unknown, alg?: Algorithm): VerificationKey {
   if (!isObject(jwk)) throw rejected('The key is not a JSON object')
@@ -84,7 +87,10 @@ function specFor(jwk: Jwk, bound: Algorithm | undefined): AlgorithmSpec {
   throw rejected(bound ? `The key does not fit ${bound}` : 'The key type or curve is not supported')
 }
 
-/** The members with key material, exactly encoded and of the right length; all others are left behind. */
+/**
+ * The members with key material, exactly encoded and of the right length; all others are left
+ * behind.
+ */
 function screenMaterial(jwk: Jwk, spec: AlgorithmSpec): Record<string, string> {
   const material: Record<string, string> = {}
   for (const [member, bytes] of Object.entries(spec.material)) {
@@ -118,8 +124,10 @@ const toBigInt = (number: string): bigint =>
   BigInt(`0x${Buffer.from(number, 'base64url').toString('hex')}`)
 
 const FIELD_PRIME = 2n ** 255n - 19n
-/** y of the points of order 1, 2, 4 and 8: under such a key, one signature fits every eighth message or more. Node
- * 26 refuses such signatures by itself; not every older one does. */
+/**
+ * y of the points of order 1, 2, 4 and 8: under such a key, one signature fits every eighth message
+ * or more. Node 26 refuses such signatures by itself; not every older one does.
+ */
 const SMALL_ORDER_Y = new Set([
   0n,
   1n,
@@ -150,8 +158,9 @@ export interface ImportedSet {
 }
 
 /**
- * Imports a JWK Set. Keys that cannot be used are left out with their reason, not the whole set (RFC 7517 section 5);
- * so are usable keys that share a kid, for nobody can tell which is meant. Problem `key_rejected` for what is no set.
+ * Imports a JWK Set. Keys that cannot be used are left out with their reason, not the whole set
+ * (RFC 7517 section 5); so are usable keys that share a kid, for nobody can tell which is meant.
+ * Problem `key_rejected` for what is no set.
  */
 export function importJwkSet(set: unknown, maxKeys = 100): ImportedSet {
   if (!isObject(set) || !Array.isArray(set.keys)) throw rejected('The set has no array of keys')

@@ -27,7 +27,10 @@ export interface SealContext {
   owner: string
 }
 
-/** Joins parts so that no two lists give the same bytes: each behind its length, 4 bytes, big-endian. */
+/**
+ * Joins parts so that no two lists give the same bytes: each behind its length, 4 bytes, big-
+ * endian.
+ */
 export function encodeFields(parts: readonly (string | Uint8Array)[]): Uint8Array {
   const chunks = parts.flatMap((part) => {
     const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part
@@ -38,7 +41,9 @@ export function encodeFields(parts: readonly (string | Uint8Array)[]): Uint8Arra
   return Buffer.concat(chunks)
 }
 
-/** Seals under a 32-byte key, bound to `aad`; `seal` is for rows, this for what has another context. */
+/**
+ * Seals under a 32-byte key, bound to `aad`; `seal` is for rows, this for what has another context.
+ */
 export function sealBytes(key: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array {
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
@@ -77,7 +82,10 @@ function additionalData(context: SealContext): Uint8Array {
   return encodeFields([Buffer.of(VERSION), installation, table, row, column, rootKid, owner])
 }
 
-/** The key that authenticates rows, derived so that it never doubles as an encryption key (HKDF, RFC 5869). */
+/**
+ * The key that authenticates rows, derived so that it never doubles as an encryption key (HKDF, RFC
+ * 5869).
+ */
 export const deriveMacKey = (dataKey: Uint8Array): Uint8Array =>
   new Uint8Array(hkdfSync('sha256', dataKey, new Uint8Array(), 'keyringd/row-mac/1', 32))
 

@@ -1,14 +1,18 @@
 import { Problem } from '../errors.ts'
 import { type Algorithm, isAlgorithm } from './algorithms.ts'
 
-// What must hold of a compact JWS before jose sees it (RFC 8725 and its successor). Libraries forgive spaces, padding,
-// duplicate members and more; each of those makes two readers see two tokens, so here none passes.
+// What must hold of a compact JWS before jose sees it (RFC 8725 and its successor). Libraries
+// forgive spaces, padding, duplicate members and more; each of those makes two readers see two
+// tokens, so here none passes.
 
 export interface JoseHeader {
   alg: Algorithm
   kid?: string
   typ?: string
-  /** Whatever else the token says. Embedded keys (`jwk jku x5u x5c x5t`) are among it and never used. */
+  /**
+   * Whatever else the token says. Embedded keys (`jwk jku x5u x5c x5t`) are among it and never
+   * used.
+   */
   [name: string]: unknown
 }
 
@@ -39,14 +43,20 @@ export const MAX_TOKEN_SIZE = 16 * 1024
 const MAX_HEADER_SIZE = 8 * 1024
 const MAX_HEADER_DEPTH = 8
 const MAX_KID_LENGTH = 512
-/** Extensions that change what is signed or how it is read; none is supported (RFC 7515 section 4.1.11, RFC 7797). */
+/**
+ * Extensions that change what is signed or how it is read; none is supported (RFC 7515 section
+ * 4.1.11, RFC 7797).
+ */
 const REFUSED_HEADERS = ['crit', 'b64', 'zip']
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const malformed = (reason: string, cause?: unknown) =>
   new Problem('token_malformed', reason, { cause })
 
-/** Takes a compact JWS apart, or throws Problem `token_malformed` with the first reason. Checks no signature. */
+/**
+ * Takes a compact JWS apart, or throws Problem `token_malformed` with the first reason. Checks no
+ * signature.
+ */
 export function screenCompact(token: string, limits: ScreenLimits = {}): Screened {
   const { maxTokenSize = MAX_TOKEN_SIZE, maxHeaderSize = MAX_HEADER_SIZE } = limits
   if (typeof token !== 'string') throw malformed('The token is not text')
@@ -66,7 +76,9 @@ export function screenCompact(token: string, limits: ScreenLimits = {}): Screene
   }
 }
 
-/** Whether text is base64url as RFC 7515 has it: no padding, no other character, no bits left over. */
+/**
+ * Whether text is base64url as RFC 7515 has it: no padding, no other character, no bits left over.
+ */
 export const isBase64url = (text: string): boolean =>
   Buffer.from(text, 'base64url').toString('base64url') === text
 
@@ -92,7 +104,10 @@ function screenHeader(header: unknown): JoseHeader {
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** JSON.parse, and no duplicate members, bounded size and depth, valid UTF-8. Throws Problem `token_malformed`. */
+/**
+ * JSON.parse, and no duplicate members, bounded size and depth, valid UTF-8. Throws Problem
+ * `token_malformed`.
+ */
 export function parseJsonStrict(input: string | Uint8Array, limits: JsonLimits = {}): unknown {
   const { maxDepth = 32, maxBytes = 64 * 1024 } = limits
   if ((typeof input === 'string' ? Buffer.byteLength(input) : input.length) > maxBytes) {
@@ -124,7 +139,10 @@ function parse(text: string): unknown {
   }
 }
 
-/** One pass over text that JSON.parse accepted, without recursion: refuses duplicate members and too deep nesting. */
+/**
+ * One pass over text that JSON.parse accepted, without recursion: refuses duplicate members and too
+ * deep nesting.
+ */
 function scan(text: string, maxDepth: number): void {
   const open: (Set<string> | undefined)[] = [] // per level: the names seen, or undefined in an array
   let names: Set<string> | undefined // of the object in which a name comes next

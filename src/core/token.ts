@@ -23,7 +23,10 @@ export interface SigningKey {
   key: KeyObject
 }
 
-/** Header parameters that no caller may set: they would choose keys, or change what is signed and how it is read. */
+/**
+ * Header parameters that no caller may set: they would choose keys, or change what is signed and
+ * how it is read.
+ */
 export const RESERVED_HEADERS: readonly string[] = [
   'alg',
   'kid',
@@ -39,8 +42,9 @@ export const RESERVED_HEADERS: readonly string[] = [
 ]
 
 /**
- * Signs a claims set as a compact JWS. The protected header is `alg` and `kid` of the key, then `typ`, then the rest of
- * `header`, whose own `alg` and `kid` are ignored; any other reserved parameter is Problem `invalid_request`.
+ * Signs a claims set as a compact JWS. The protected header is `alg` and `kid` of the key, then
+ * `typ`, then the rest of `header`, whose own `alg` and `kid` are ignored; any other reserved
+ * parameter is Problem `invalid_request`.
  */
 export async function signCompact(
   key: SigningKey,
@@ -99,7 +103,10 @@ function permitted(header: Record<string, unknown>): Record<string, unknown> {
 
 export interface Verdict {
   valid: boolean
-  /** What the token says of itself, given as soon as it is well-formed; no proof of anything unless `valid`. */
+  /**
+   * What the token says of itself, given as soon as it is well-formed; no proof of anything unless
+   * `valid`.
+   */
   header?: JoseHeader
   kid?: string
   /** Only once the signature has been checked; `valid` may still be false, say for `exp`. */
@@ -109,7 +116,9 @@ export interface Verdict {
 }
 
 export interface VerifyOptions extends ClaimRules {
-  /** The keys that a token may be checked with: those that have its kid, or all when it names none. */
+  /**
+   * The keys that a token may be checked with: those that have its kid, or all when it names none.
+   */
   keys: (kid: string | undefined, alg: Algorithm) => readonly VerificationKey[]
   limits?: ScreenLimits
 }
@@ -118,8 +127,9 @@ export interface VerifyOptions extends ClaimRules {
 const MAX_CANDIDATES = 8
 
 /**
- * Checks a compact JWT and says how each check went; never throws for what the token contains. The algorithm is the
- * key's own and the header must name it (RFC 8725 section 3.1). `iat` is information, not a gate.
+ * Checks a compact JWT and says how each check went; never throws for what the token contains. The
+ * algorithm is the key's own and the header must name it (RFC 8725 section 3.1). `iat` is
+ * information, not a gate.
  */
 export async function verifyToken(token: string, options: VerifyOptions): Promise<Verdict> {
   const screened = attempt(() => screenCompact(token, options.limits))
@@ -172,7 +182,10 @@ function attempt<T>(work: () => T): T | Problem {
 const noKey = ({ kid }: JoseHeader): string =>
   kid === undefined ? 'The token names no kid, and there is no key' : 'No key has this kid'
 
-/** A key that names an algorithm serves that one only; the others serve what their type and curve allow. */
+/**
+ * A key that names an algorithm serves that one only; the others serve what their type and curve
+ * allow.
+ */
 const serves = ({ key, alg }: VerificationKey, wanted: Algorithm): boolean =>
   (alg === undefined || alg === wanted) && fits(key, wanted)
 
@@ -182,13 +195,14 @@ async function anyVerifies(screened: Screened, keys: readonly VerificationKey[])
 }
 
 /**
- * Whether the signature of a screened token verifies under a key. False for every failure, also for those that jose
- * reports as a key it cannot use: there is nothing the caller could do differently.
+ * Whether the signature of a screened token verifies under a key. False for every failure, also for
+ * those that jose reports as a key it cannot use: there is nothing the caller could do differently.
  */
 export async function verifySignature(screened: Screened, key: VerificationKey): Promise<boolean> {
   const { token, header, signingInput, signature } = screened
   if (!serves(key, header.alg)) return false
-  // jose reaches ML-DSA through a WebCrypto interface that Node still calls experimental, and warns of.
+  // jose reaches ML-DSA through a WebCrypto interface that Node still calls experimental, and warns
+  // of.
   if (ALGORITHMS[header.alg].postQuantum) {
     return verify(null, Buffer.from(signingInput), key.key, signature)
   }

@@ -9,7 +9,9 @@ const sieve = (limit: number): number[] => {
 const SMALL_PRIMES = sieve(751)
 const SMALL_PRODUCT = SMALL_PRIMES.reduce((product, prime) => product * BigInt(prime), 1n)
 
-/** For each odd prime up to 167, the residues that powers of 65537 leave (CVE-2017-15361, "ROCA"). */
+/**
+ * For each odd prime up to 167, the residues that powers of 65537 leave (CVE-2017-15361, "ROCA").
+ */
 const ROCA_RESIDUES = sieve(167)
   .slice(1)
   .map((prime) => {
@@ -34,7 +36,9 @@ function gcd(a: bigint, b: bigint): bigint {
   return a
 }
 
-/** Fermat: n = a² − b² with a just above √n, so a few steps find factors that lie close together. */
+/**
+ * Fermat: n = a² − b² with a just above √n, so a few steps find factors that lie close together.
+ */
 function fermatFactors(n: bigint): boolean {
   let a = squareRoot(n)
   if (a * a < n) a += 1n

@@ -163,7 +163,8 @@ test('factors that lie close together are found', () => {
 })
 
 test('moduli with the structure of ROCA keys are found', () => {
-  // Factors of the form k·M + 65537^a mod M, M the product of small primes, as the flawed chips made them.
+  // Factors of the form k·M + 65537^a mod M, M the product of small primes, as the flawed chips
+  // made them.
   const primes = [
     3n,
     5n,

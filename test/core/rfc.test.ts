@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { importJwkSet, importPublicJwk, thumbprint, verifyToken } from '../../src/core/index.ts'
 
-// The examples of RFC 7515 (appendices A.2 and A.3), 7517 (A.1) and 8037 (A.4) that our algorithms reach.
+// The examples of RFC 7515 (appendices A.2 and A.3), 7517 (A.1) and 8037 (A.4) that our algorithms
+// reach.
 
 /** The claims set of RFC 7515, with its line breaks. */
 const PAYLOAD =

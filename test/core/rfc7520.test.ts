@@ -6,7 +6,8 @@ import { importPublicJwk, screenCompact, verifySignature } from '../../src/core/
 import { isProblem } from '../../src/errors.ts'
 import { vectorsDir } from '../needs.ts'
 
-// The JWS and JWK examples of RFC 7520 and of the curve 25519 cookbook. What we refuse is listed with the reason.
+// The JWS and JWK examples of RFC 7520 and of the curve 25519 cookbook. What we refuse is listed
+// with the reason.
 
 interface Example {
   input: { payload: string; key: object | object[] }
@@ -50,7 +51,8 @@ test('the JWS examples verify, or are refused for a stated reason', async (t) =>
     '4_3.ecdsa_signature.json': 'accepted',
     // HMAC is no way to publish a key.
     '4_4.hmac-sha2_integrity_protection.json': 'The alg is not supported',
-    // Detached content, unprotected headers and several signatures have no attached compact form, the only one we read.
+    // Detached content, unprotected headers and several signatures have no attached compact form,
+    // the only one we read.
     '4_5.signature_with_detached_content.json': 'The alg is not supported',
     '4_6.protecting_specific_header_fields.json': 'only as JSON serialization',
     '4_7.protecting_content_only.json': 'only as JSON serialization',

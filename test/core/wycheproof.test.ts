@@ -15,8 +15,9 @@ import {
 import { isProblem, Problem } from '../../src/errors.ts'
 import { vectorsDir } from '../needs.ts'
 
-// Every case of the vectors goes through the code that the server runs. Nothing `invalid` may be accepted. A `valid`
-// case that is refused is listed with our reason; the lists are exact, so a case that starts to pass fails the test.
+// Every case of the vectors goes through the code that the server runs. Nothing `invalid` may be
+// accepted. A `valid` case that is refused is listed with our reason; the lists are exact, so a
+// case that starts to pass fails the test.
 
 interface Case {
   tcId: number
@@ -32,7 +33,10 @@ interface Group {
 
 const ACCEPTED = 'accepted'
 
-/** Runs a file; `decide` says `accepted` or why not. Gives the valid cases that were refused, by reason. */
+/**
+ * Runs a file; `decide` says `accepted` or why not. Gives the valid cases that were refused, by
+ * reason.
+ */
 async function run(
   t: TestContext,
   file: string,
@@ -50,7 +54,8 @@ async function run(
       if (each.result === 'valid' && outcome !== ACCEPTED) {
         refused[outcome] = [...(refused[outcome] ?? []), each.tcId]
       } else if (each.result !== 'valid') {
-        // The one `acceptable` case is PKCS #1 padding without its NULL: not what RFC 8017 writes, so refused.
+        // The one `acceptable` case is PKCS #1 padding without its NULL: not what RFC 8017 writes,
+        // so refused.
         assert.notEqual(outcome, ACCEPTED, `${file} ${each.tcId}: ${each.comment}`)
       }
     }
@@ -84,11 +89,13 @@ test('JSON Web Signatures: nothing invalid is accepted', async (t) => {
   )
   if (refused === undefined) return
   assert.deepEqual(refused, {
-    // HMAC: whoever can check such a token can make one, so no symmetric key is a verification key here.
+    // HMAC: whoever can check such a token can make one, so no symmetric key is a verification key
+    // here.
     [SYMMETRIC]: [1, 348, 352, 357, 358, 359, 372, 373, 376, 377],
     // The keys say ES521, which is no algorithm; RFC 7518 calls it ES512.
     'The alg is not supported': [347, 351],
-    // The keys say PS256, the tokens PS384 (as figure 20 of RFC 7520 does); a key serves the algorithm it names.
+    // The keys say PS256, the tokens PS384 (as figure 20 of RFC 7520 does); a key serves the
+    // algorithm it names.
     [OTHER_ALGORITHM]: [346, 350],
   })
 })
@@ -110,7 +117,10 @@ test('JSON Web Keys: nothing invalid is accepted', async (t) => {
   })
 })
 
-/** Checks bytes as verifySignature does, for vectors that are no tokens: the same digest and options. */
+/**
+ * Checks bytes as verifySignature does, for vectors that are no tokens: the same digest and
+ * options.
+ */
 const verifyBytes = (alg: Algorithm, key: KeyObject, message: unknown, signature: unknown) => {
   const { hash, options } = ALGORITHMS[alg]
   return verify(hash, hex(message), { key, ...options }, hex(signature)) ? ACCEPTED : 'refused'
