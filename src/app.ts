@@ -5,12 +5,14 @@ import { createAccess } from './access/service.ts'
 import type { Config } from './config.ts'
 import { type Context, random } from './context.ts'
 import { createConfiguration, joinIssuer } from './discovery/configuration.ts'
+import { createDirectAnswer } from './discovery/prebuilt.ts'
 import { type DiscoveryParts, discoveryRoutes, type NomadWire } from './discovery/routes.ts'
+import { Problem } from './errors.ts'
 import { installAuth } from './http/auth.ts'
 import { createMetrics, JWKS_STATUSES, UNKNOWN_KID } from './http/metrics.ts'
 import { documentationRoutes, registerOpenapi } from './http/openapi.ts'
 import { healthRoutes, operationRoutes } from './http/operation.ts'
-import { type App, createServer, ourApi, type TlsFiles } from './http/server.ts'
+import { type App, answerFirst, createServer, ourApi, type TlsFiles } from './http/server.ts'
 import type { KekProvider } from './kek/provider.ts'
 import { holdMillis } from './keyring/blocking.ts'
 import { plainText } from './keyring/errors.ts'
@@ -108,6 +110,13 @@ export async function createApp(options: AppOptions): Promise<Server> {
   }
   const documents = discoveryOf(keyring, config, metrics.jwksRequests)
 
+  async function publish(on: App, wire: NomadWire | undefined): Promise<void> {
+    const parts = { ...documents, nomad: wire }
+    await on.register(discoveryRoutes(parts))
+    // Fixed headers are the routes' to add.
+    if (config.httpApiResponseHeaders === undefined) answerFirst(on, createDirectAnswer(parts))
+  }
+
   const server = (bound: boolean): App =>
     createServer({
       ...{ log, newId, onFinished: metrics.finished },
@@ -128,12 +137,12 @@ export async function createApp(options: AppOptions): Promise<Server> {
   await registerOpenapi(app, { version })
   await app.register(operationRoutes({ readiness, metrics, metricsPublic: config.metricsPublic }))
   await app.register(documentationRoutes())
-  await app.register(discoveryRoutes({ ...documents, nomad: hasNomad ? nomad : undefined }))
+  await publish(app, hasNomad ? nomad : undefined)
   if (hasNomad) {
     const { rotation, removal, view, blocking } = keyring
     const parts = { rotation, removal, view, blocking, region: config.region }
     await app.register(nomadRoutes(parts), { prefix: '/v1/operator/keyring' })
-    app.get(
+    app.all(
       '/v1/operator/keyring',
       { config: { capability: 'public' }, schema: { hide: true } },
       async (request, reply) => {
@@ -160,7 +169,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
       known,
     })
     await publicApp.register(healthRoutes(readiness))
-    await publicApp.register(discoveryRoutes({ ...documents, nomad: undefined }))
+    await publish(publicApp, undefined)
   }
 
   return {
@@ -196,6 +205,10 @@ function discoveryOf(
     jwks: (ring, postQuantum) => keyring.published(ring, postQuantum, random()),
 
     configuration(name) {
+      // Between the first listening and the first key: soon there is an answer, and 404 would say there is none.
+      if (name === 'default' && keyring.view.ring(name) === undefined) {
+        throw new Problem('not_ready', 'No key exists yet')
+      }
       const ring = keyring.ringView(name)
       const issuer = keyring.issuerOf(ring.ring)
       if (issuer === undefined) return undefined

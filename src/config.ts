@@ -1,5 +1,6 @@
 // Every setting: name, kind, default, meaning. The only reader of the environment.
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import {
   CENTURY,
   conceal,
@@ -116,6 +117,8 @@ export type Values = { [K in keyof Table]: Table[K] extends Setting<infer T> ? T
 
 /** Durations are in nanoseconds, paths absolute, secrets concealed. */
 export interface Config extends Values {
+  /** Where the management token was read from, absolute; undefined when it was given itself, or not at all. */
+  managementTokenFile: string | undefined
   /** What is legal but probably not meant, one sentence each, for the log at start. */
   warnings: readonly string[]
 }
@@ -161,7 +164,11 @@ export function parseConfig(env: Environment = process.env, files: ConfigFiles =
   if (faults.length > 0) throw new Problem('config_invalid', faults.join('\n'))
   const config = checked as Values // every entry of the table was visited without a fault
   // One process owns an SQLite file, so no replica lags behind.
-  return { ...config, replicaStaleness: 0n, warnings: adviceOn(config, given) }
+  const file = given.get('MANAGEMENT_TOKEN_FILE')
+  return {
+    ...{ ...config, replicaStaleness: 0n, warnings: adviceOn(config, given) },
+    managementTokenFile: file === undefined ? undefined : resolve(expandHome(file, env)),
+  }
 }
 
 const disk: ConfigFiles = { read: (file) => readFileSync(file, 'utf8') }

@@ -47,6 +47,9 @@ export const PROBLEMS = {
   store_locked: { status: 500, title: 'Another process owns the database' },
   store_unusable: { status: 500, title: 'The database cannot be used' },
   migration_mismatch: { status: 500, title: 'A migration was changed after it ran' },
+  // cli/: what ends a command; never sent
+  wrong_usage: { status: 400, title: 'The command line is not right' },
+  command_failed: { status: 502, title: 'The command failed' },
 } as const satisfies Record<string, { status: number; title: string }>
 
 export type ProblemCode = keyof typeof PROBLEMS

@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { createSecureContext } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { newApiToken } from './access/credential.ts'
@@ -31,7 +33,7 @@ export async function serve(args: readonly string[]): Promise<void> {
   if (args.length > 0) {
     throw new Problem(
       'config_invalid',
-      'serve takes no arguments; settings are KEYRINGD_… variables.',
+      'serve takes no arguments; settings are KEYRINGD_… variables (README.md has the list).',
     )
   }
   const config = parseConfig()
@@ -54,10 +56,11 @@ export async function serve(args: readonly string[]): Promise<void> {
       managementToken: () => token.value ?? '',
     })
     await server.publish()
-    await listen(server.app, config.host, config.port)
-    const address = server.app.server.address()
-    if (address && typeof address === 'object') port = address.port
-    if (server.publicApp) await listen(server.publicApp, config.host, config.publicPort ?? 0)
+    port = await listen(server.app, config.host, config.port)
+    const { publicApp } = server
+    const publicPort = publicApp && (await listen(publicApp, config.host, config.publicPort ?? 0))
+    const scheme = config.tlsCertFile ? 'https' : 'http'
+    log.info({ scheme, host: config.host, port, publicPort }, 'listening')
     stopOnSignals(server, store, log, stopping)
     reloadOnHangup(server, config, log)
 
@@ -68,11 +71,34 @@ export async function serve(args: readonly string[]): Promise<void> {
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
   } catch (error) {
     if (stopping.signal.aborted) return
-    await server?.close().catch((cause: unknown) => log.error({ err: cause }, 'closing failed'))
-    await store.close()
-    throw error
+    // Whoever waits for the next key by now is answered, too; who does not leave is left.
+    const ending = end(server, store).catch((cause: unknown) =>
+      log.error({ err: cause }, 'closing failed'),
+    )
+    await Promise.race([ending, pause(DRAIN_MILLIS)])
+    throw inOneSentence(error, config)
   }
 }
+
+/** Answers held queries, lets open requests finish, then closes the database. */
+async function end(server: Server | undefined, store: Store): Promise<void> {
+  server?.drain()
+  await server?.close()
+  await store.close()
+}
+
+/** A database that is damaged in its middle shows only when that is read. */
+function inOneSentence(error: unknown, config: Config): unknown {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (isProblem(error) || !code.startsWith('SQLITE_')) return error
+  const why = code.startsWith('SQLITE_CORRUPT')
+    ? 'is damaged; restore it from a backup'
+    : `cannot be used (${error instanceof Error ? error.message : code})`
+  const detail = `The database ${databaseFile(config)} ${why}.`
+  return new Problem('store_unusable', detail, { cause: error })
+}
+
+const databaseFile = (config: Config): string => join(config.dataDir, 'keyringd.db')
 
 async function openStore(config: Config, log: Logger): Promise<Store> {
   const migrations = await readMigrations(fileURLToPath(new URL('migrations/sqlite', ROOT)))
@@ -81,7 +107,7 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
     throw new Problem('store_unusable', `The data folder cannot be made: ${why}.`, { cause })
   })
   return openSqliteStore({
-    file: join(config.dataDir, 'keyringd.db'),
+    file: databaseFile(config),
     ...{ migrations, writer: 'main', now: systemClock.now, newId: randomId },
     onListenerError: (error) => log.error({ err: error }, 'an event listener failed'),
   })
@@ -96,16 +122,22 @@ function readTls(config: Config): TlsFiles | undefined {
   const { tlsCertFile, tlsKeyFile } = config
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined
   try {
-    return { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) }
+    const files = { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) }
+    createSecureContext(files)
+    return files
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    throw new Problem('config_invalid', `The TLS files cannot be read: ${why}.`, { cause })
+    const detail = `The certificate ${tlsCertFile} and its key ${tlsKeyFile} cannot be used: ${why}.`
+    throw new Problem('config_invalid', detail, { cause })
   }
 }
 
-async function listen(app: App, host: string, port: number): Promise<void> {
+/** Answers the port: for 0 the system chooses one. */
+async function listen(app: App, host: string, port: number): Promise<number> {
   try {
     await app.listen({ host, port, backlog: 4096 })
+    const address = app.server.address()
+    return address !== null && typeof address === 'object' ? address.port : port
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
     const why =
@@ -191,16 +223,12 @@ function banner(config: Config, port: number, token: ManagementToken): void {
   const scheme = config.tlsCertFile ? 'https' : 'http'
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
-  const secret = token.given ? '$KEYRINGD_MANAGEMENT_TOKEN' : `$(cat ${token.file})`
+  const { where, secret } = describeToken(config, token)
   const lines = [
     `keyringd serves ${url}`,
-    `  data   ${join(config.dataDir, 'keyringd.db')}`,
+    `  data   ${databaseFile(config)}`,
     `  KEK    ${config.kek ? 'from KEYRINGD_KEK' : config.kekFile}`,
-    token.given
-      ? '  token  from KEYRINGD_MANAGEMENT_TOKEN'
-      : token.isNew && process.stderr.isTTY
-        ? `  token  ${token.value} (kept in ${token.file})`
-        : `  token  in ${token.file}`,
+    `  token  ${where}`,
     '',
     'Try:',
     `  curl ${url}/.well-known/jwks.json`,
@@ -212,28 +240,42 @@ function banner(config: Config, port: number, token: ManagementToken): void {
   process.stderr.write(`${lines.join('\n')}\n`)
 }
 
+/** Where the management token is, and what a shell puts in its place. */
+function describeToken(config: Config, token: ManagementToken): { where: string; secret: string } {
+  const { managementTokenFile } = config
+  const fromFile = (file: string) => ({ where: `in ${file}`, secret: `$(cat ${shellWord(file)})` })
+  if (managementTokenFile !== undefined) return fromFile(managementTokenFile)
+  const secret = '$KEYRINGD_MANAGEMENT_TOKEN'
+  if (token.given) return { where: 'from KEYRINGD_MANAGEMENT_TOKEN', secret }
+  if (token.isNew && process.stderr.isTTY) {
+    return { ...fromFile(token.file), where: `${token.value} (kept in ${token.file})` }
+  }
+  return existsSync(token.file)
+    ? fromFile(token.file)
+    : { where: 'the one that an earlier start was given', secret }
+}
+
+const shellWord = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+
 /** SIGTERM or SIGINT: not ready, held queries answered, connections drained; a second one, or the deadline, ends it. */
 function stopOnSignals(server: Server, store: Store, log: Logger, stopping: AbortController): void {
   const stop = (signal: NodeJS.Signals) => {
     if (stopping.signal.aborted) process.exit(1)
     log.info({ signal }, 'stopping')
     stopping.abort()
-    server.drain()
     const deadline = setTimeout(() => {
       log.error('connections did not end in time')
       process.exit(1)
     }, DRAIN_MILLIS)
     deadline.unref()
-    server
-      .close()
-      .then(() => store.close())
-      .then(
-        () => process.exit(0),
-        (error: unknown) => {
-          log.error({ err: error }, 'stopping failed')
-          process.exit(1)
-        },
-      )
+    end(server, store).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'stopping failed')
+        process.exit(1)
+      },
+    )
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

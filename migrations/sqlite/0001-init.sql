@@ -109,7 +109,7 @@ CREATE TABLE keys (
   CHECK (rekeying = 0 OR state = 'retired'),
   CHECK (state NOT IN ('active', 'next') OR (published = 1 AND private_sealed IS NOT NULL)),
   CHECK (state <> 'revoked' OR published = 0),
-  CHECK (ring_id <> 'default' OR root_kid = kid)
+  CHECK ((ring_id = 'default') = (root_kid = kid))
 ) STRICT;
 
 CREATE UNIQUE INDEX keys_one_active ON keys (ring_id, alg) WHERE state = 'active';

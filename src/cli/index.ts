@@ -1,3 +1,93 @@
-export async function runCli(_argv: readonly string[]): Promise<number> {
-  return 2
+import { clientEnvironment } from '../config.ts'
+import { isProblem } from '../errors.ts'
+import { apiToken } from './api-token.ts'
+import { clock } from './clock.ts'
+import type { Command } from './command.ts'
+import { doctor } from './doctor.ts'
+import { type Io, openProcessIo } from './io.ts'
+import { keys } from './keys.ts'
+import { profile } from './profile.ts'
+import { ring } from './ring.ts'
+import { table } from './table.ts'
+import { token } from './token.ts'
+
+const NOUNS: Record<string, Record<string, Command>> = {
+  keys,
+  token,
+  'api-token': apiToken,
+  ring,
+  profile,
+  clock,
+}
+const ALONE: Record<string, Command> = { doctor }
+
+const HELP = /^(?:--?(?:h|help)|help)$/
+
+const own = <T>(table: Record<string, T>, name: string | undefined): T | undefined =>
+  name !== undefined && Object.hasOwn(table, name) ? table[name] : undefined
+
+const SERVE = { name: 'serve', summary: 'Runs the server; settings are KEYRINGD_… variables' }
+
+function overview(commands: readonly Pick<Command, 'name' | 'summary'>[]): string {
+  const [first = [], ...others] = commands.map(({ name, summary }) => [`  ${name}`, summary])
+  return [
+    'Usage: keyringd <command> [flags]\n',
+    table(first, others),
+    'Each command has -help. Exit 0: done; 1: failed; 2: the command line is not right.\n',
+  ].join('\n')
+}
+
+/** What to run and with which words, or what to print and how to exit. */
+function find(
+  argv: readonly string[],
+): { command: Command; rest: readonly string[] } | { text: string; asked: boolean } {
+  const [noun, verb, ...rest] = argv
+  const single = own(ALONE, noun)
+  if (single) return { command: single, rest: argv.slice(1) }
+  const verbs = own(NOUNS, noun)
+  if (!verbs) {
+    const all = [SERVE, ...Object.values(NOUNS).flatMap(Object.values), ...Object.values(ALONE)]
+    return { text: overview(all), asked: noun !== undefined && HELP.test(noun) }
+  }
+  const command = own(verbs, verb)
+  if (command) return { command, rest }
+  return { text: overview(Object.values(verbs)), asked: verb !== undefined && HELP.test(verb) }
+}
+
+/** Errors repeat what a server said; a credential that it repeated stays here. */
+function redacted(text: string, argv: readonly string[], io: Io): string {
+  const given = argv.flatMap((word, at) => {
+    const [, inline] = /^--?token(?:=(.*))?$/s.exec(word) ?? [undefined, null]
+    return inline === null ? [] : [inline ?? argv[at + 1] ?? '']
+  })
+  const secrets = [...given, clientEnvironment(io.env).token ?? '']
+  return secrets
+    .filter((secret) => secret.length >= 8)
+    .reduce((rest, secret) => rest.replaceAll(secret, '…'), text)
+}
+
+/**
+ * Runs one command and returns the exit code: 0, 1 when it failed, 2 when the command line is wrong (product.md
+ * section 8, which wins over the contract's 1 for that).
+ */
+export async function runCli(argv: readonly string[], io: Io = openProcessIo()): Promise<number> {
+  const found = find(argv)
+  if ('text' in found) {
+    if (found.asked) io.out(found.text)
+    else io.err(found.text)
+    return found.asked ? 0 : 2
+  }
+  const { command, rest } = found
+  try {
+    return await command.run(rest, io)
+  } catch (error) {
+    if (isProblem(error, 'wrong_usage')) {
+      const help = `For additional help try "keyringd ${command.name} -help"`
+      io.err(redacted(`${error.detail}\n${help}\n`, rest, io))
+      return 2
+    }
+    if (!isProblem(error, 'command_failed')) throw error
+    io.err(redacted(`${error.detail}\n`, rest, io))
+    return 1
+  }
 }

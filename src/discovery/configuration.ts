@@ -1,10 +1,19 @@
 // OIDC discovery (OpenID Connect Discovery 1.0 section 3; keyring contract section 2.5). Pure.
 
-/** The issuer with a path below it: exactly one slash at the seam, a query string kept at the end. */
+const URL_PARTS = /^([a-z][a-z\d+.-]*:\/\/[^/?]*)([^?]*)(\?.*)?$/i
+
+/**
+ * The issuer with a path below it: exactly one slash at the seam, dot segments and empty ones gone, a query string
+ * kept at the end. What is not the path stays byte for byte, because some consumers compare hosts as text.
+ */
 export function joinIssuer(issuer: string, path: string): string {
-  const url = new URL(issuer)
-  const base = url.pathname.replace(/\/{2,}/g, '/').replace(/\/$/, '')
-  return `${url.protocol}//${url.host}${base}${path}${url.search}`
+  const [, origin = issuer, base = '', query = ''] = URL_PARTS.exec(issuer) ?? []
+  const segments: string[] = []
+  for (const segment of `${base}/${path}`.split('/')) {
+    if (segment === '..') segments.pop()
+    else if (segment !== '' && segment !== '.') segments.push(segment)
+  }
+  return `${origin}/${segments.join('/')}${query}`
 }
 
 export interface Issuer {
@@ -20,7 +29,9 @@ export interface Issuer {
 /** Members in alphabetical order, as the original sends them. */
 export function createConfiguration({ issuer, algorithms, jwksPath, extra }: Issuer) {
   // The original always names both, and some consumers look for EdDSA by it.
-  const listed = algorithms.join() === 'RS256' ? ['RS256', 'EdDSA'] : algorithms
+  const original = ['RS256', 'EdDSA']
+  const plain = algorithms.includes('RS256') && algorithms.every((alg) => original.includes(alg))
+  const listed = plain ? original : algorithms
   const document = {
     ...extra,
     id_token_signing_alg_values_supported: listed,

@@ -1,37 +1,31 @@
 import type { IncomingMessage } from 'node:http'
+import { gzipSync } from 'node:zlib'
 import type { FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { Problem } from '../errors.ts'
 import {
   acceptsGzip,
   isFault,
+  isPretty,
   parseReadQuery,
   type QueryFault,
   queryOf,
 } from '../http/blocking-query.ts'
-import { errorHandler, type Format, problemJson, toProblem } from '../http/problem.ts'
+import {
+  errorHandler,
+  type Format,
+  notFoundHandler,
+  problemJson,
+  toProblem,
+} from '../http/problem.ts'
 import type { App, Routes } from '../http/server.ts'
 import type { Duration } from '../time.ts'
+import { type Answer, type Bytes, corsOf, createHeaders, JSON_TYPE, write } from './prebuilt.ts'
 
 // What relying parties read. Prebuilt bytes go out with one writeHead: no database, no JSON, no hooks, no log line.
 
-/** Prebuilt bytes with their ETags; `keyring/jwks.ts` makes them. */
-export interface Bytes {
-  body: Buffer
-  gzip: Buffer
-  etag: string
-  gzipEtag: string
-}
-
-/** A JWK Set as it stands now. */
-export interface Published {
-  document: Bytes
-  /** Undefined: no caching is promised (an empty set). */
-  cacheControl: string | undefined
-}
-
 export interface DiscoveryParts {
   /** @throws Problem `ring_not_found`, `key_unusable`, `not_ready` */
-  jwks(ring: string, postQuantum: boolean): Published
+  jwks(ring: string, postQuantum: boolean): Omit<Answer, 'headers'>
   /** Undefined: the ring has no issuer. */
   configuration(ring: string): Bytes | undefined
   /** Which ring an issuer's own path belongs to, for an issuer such as `https://id.example/team`. */
@@ -56,81 +50,48 @@ export interface NomadWire {
   ): Promise<void>
 }
 
-const JSON_TYPE = 'application/json'
 const TEXT = 'text/plain; charset=utf-8'
 
-interface Answer {
-  document: Bytes
-  cacheControl: string | undefined
-  headers: readonly string[]
-}
-
-/** One writeHead, one end; 304 when the client has these very bytes (RFC 9110 section 13.1.2). */
-function write(request: IncomingMessage, reply: FastifyReply, answer: Answer): number {
-  reply.hijack()
-  const zipped = acceptsGzip(request.headers['accept-encoding'])
-  const { document, cacheControl, headers } = answer
-  const etag = zipped ? document.gzipEtag : document.etag
-  const common = [...headers, 'ETag', etag, 'Vary', 'Accept-Encoding']
-  if (cacheControl !== undefined) common.push('Cache-Control', cacheControl)
-  if (matches(request.headers['if-none-match'], document)) {
-    reply.raw.writeHead(304, common)
-    reply.raw.end()
-    return 304
-  }
-  const body = zipped ? document.gzip : document.body
-  if (zipped) common.push('Content-Encoding', 'gzip')
-  common.push('Content-Type', JSON_TYPE, 'Content-Length', String(body.length))
-  reply.raw.writeHead(200, common)
-  reply.raw.end(request.method === 'HEAD' ? undefined : body)
-  return 200
-}
-
-/** Weak comparison, either encoding: the set is the same. */
-function matches(header: string | undefined, { etag, gzipEtag }: Bytes): boolean {
-  if (header === undefined) return false
-  if (header === etag || header === gzipEtag) return true
-  if (header.trim() === '*') return true
-  return header.split(',').some((part) => {
-    const tag = part.trim().replace(/^W\//, '')
-    return tag === etag || tag === gzipEtag
-  })
-}
-
-const CORS = ['Access-Control-Allow-Origin', '*'] as const
+/** What the Nomad wire has of its own; every other method than GET is invalid there (contract section 1.1). */
+const HOST_PATHS = ['/.well-known/jwks.json', '/.well-known/openid-configuration']
+const INVALID_METHOD: QueryFault = { status: 405, text: 'Invalid method' }
 
 export function discoveryRoutes(parts: DiscoveryParts): Routes {
   const { nomad } = parts
-  const cors = nomad?.strict ? [] : CORS
-
-  function indexHeaders(): string[] {
-    if (!nomad) return []
-    return [
-      ...['X-Nomad-Index', String(nomad.index())],
-      ...['X-Nomad-LastContact', '0', 'X-Nomad-KnownLeader', 'true'],
-    ]
-  }
+  const cors = corsOf(nomad)
+  const headersOf = createHeaders(nomad)
 
   function refuse(reply: FastifyReply, { status, text }: QueryFault): FastifyReply {
     return reply.code(status).type(TEXT).send(Buffer.from(text))
   }
 
-  function sendJwks(request: FastifyRequest, reply: FastifyReply, ring: string, held: boolean) {
-    const { document, cacheControl } = parts.jwks(ring, request.url.includes('/jwks-pq.json'))
-    const own = ring === 'default' ? indexHeaders() : []
-    const answer = {
-      document,
-      // What was waited for is nobody else's to keep.
-      cacheControl: held ? 'no-store' : cacheControl,
-      headers: own.length > 0 || cors.length > 0 ? [...own, ...cors] : own,
-    }
-    parts.count(write(request.raw, reply, answer))
+  interface Asked {
+    ring: string
+    postQuantum?: boolean
+    /** What was waited for is nobody else's to keep. */
+    held?: boolean
   }
 
-  /** The host's own set: the Nomad wire, with blocking queries (contract section 3). */
-  async function hostJwks(request: FastifyRequest, reply: FastifyReply) {
-    if (!nomad || !request.url.includes('?')) return sendJwks(request, reply, 'default', false)
-    const read = parseReadQuery(queryOf(request.url), nomad.region)
+  function sendJwks(request: FastifyRequest, reply: FastifyReply, asked: Asked): void {
+    const { ring, postQuantum = false, held = false } = asked
+    const published = { ...parts.jwks(ring, postQuantum), headers: headersOf(ring) }
+    const answer = held ? { ...published, cacheControl: 'no-store' } : published
+    reply.hijack()
+    parts.count(write(request.raw, reply.raw, answer))
+  }
+
+  const HOST: Asked = { ring: 'default' }
+
+  /** The host's own set. Without a query there is no promise on the way: this is what most requests ask for. */
+  function hostJwks(request: FastifyRequest, reply: FastifyReply): unknown {
+    if (nomad && request.url.includes('?')) return queriedJwks(request, reply, nomad)
+    return sendJwks(request, reply, HOST)
+  }
+
+  /** The Nomad wire, with blocking queries (contract section 3). */
+  async function queriedJwks(request: FastifyRequest, reply: FastifyReply, nomad: NomadWire) {
+    const query = queryOf(request.url)
+    const read = parseReadQuery(query, nomad.region)
     if (isFault(read)) {
       parts.count(read.status)
       return refuse(reply, read)
@@ -139,25 +100,43 @@ export function discoveryRoutes(parts: DiscoveryParts): Routes {
       await nomad.hold(request.raw, request.ip, read.index, read.wait)
       if (request.raw.socket.destroyed) return reply.hijack()
     }
-    if (read.pretty) return prettyJwks(reply, read.index > 0n)
-    return sendJwks(request, reply, 'default', request.url.includes('index='))
+    const held = query.has('index')
+    if (!read.pretty) return sendJwks(request, reply, { ...HOST, held })
+    const { document, cacheControl } = parts.jwks('default', false)
+    const caching = held ? 'no-store' : cacheControl
+    parts.count(200)
+    return sendPretty(request, reply, document, [
+      ...headersOf('default'),
+      ...(caching === undefined ? [] : ['Cache-Control', caching]),
+    ])
   }
 
-  function prettyJwks(reply: FastifyReply, held: boolean): FastifyReply {
-    const { document, cacheControl } = parts.jwks('default', false)
-    const headers = [...indexHeaders(), ...cors]
+  /** For people: indented, made on the spot, without the ETag of the prebuilt bytes (contract section 1.4). */
+  function sendPretty(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    document: Bytes,
+    headers: readonly string[],
+  ): FastifyReply {
     for (let at = 0; at < headers.length; at += 2) reply.header(headers[at] ?? '', headers[at + 1])
-    const caching = held ? 'no-store' : cacheControl
-    if (caching) reply.header('cache-control', caching)
-    parts.count(200)
     const text = `${JSON.stringify(JSON.parse(document.body.toString()), null, 4)}\n`
-    return reply.type(JSON_TYPE).send(Buffer.from(text))
+    const zipped = acceptsGzip(request.headers['accept-encoding'])
+    if (zipped) reply.header('content-encoding', 'gzip')
+    return reply
+      .header('vary', 'Accept-Encoding')
+      .type(JSON_TYPE)
+      .send(zipped ? gzipSync(text) : Buffer.from(text))
   }
 
   function sendConfiguration(request: FastifyRequest, reply: FastifyReply, ring: string) {
     const document = parts.configuration(ring)
     if (!document) throw new Problem('discovery_disabled')
-    write(request.raw, reply, { document, cacheControl: undefined, headers: cors })
+    if (nomad && request.url.includes('?') && isPretty(queryOf(request.url))) {
+      return sendPretty(request, reply, document, cors)
+    }
+    reply.hijack()
+    write(request.raw, reply.raw, { document, cacheControl: undefined, headers: cors })
+    return undefined
   }
 
   type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
@@ -189,19 +168,29 @@ export function discoveryRoutes(parts: DiscoveryParts): Routes {
       (request, reply) => sendConfiguration(request, reply, 'default'),
     )
     const others: HTTPMethods[] = ['POST', 'PUT', 'PATCH', 'DELETE']
-    for (const url of ['/.well-known/jwks.json', '/.well-known/openid-configuration']) {
+    for (const url of HOST_PATHS) {
       app.route({
         method: nomad?.strict ? [...others, 'HEAD', 'OPTIONS'] : others,
         url,
         schema: { hide: true },
         config: { capability: 'public' },
         // Answered before a body is read.
-        onRequest: async (_, reply) => refuse(reply, { status: 405, text: 'Invalid method' }),
+        onRequest: async (_, reply) => refuse(reply, INVALID_METHOD),
         handler: async () => undefined,
       })
       if (!nomad?.strict)
         app.route({ method: 'OPTIONS', url, schema: { hide: true }, ...quiet, handler: preflight })
     }
+  }
+
+  /** Methods that the router does not know end here: on a path that is there, they are as invalid as the others. */
+  const oddMethods: Routes = async (app) => {
+    const notFound = notFoundHandler(problemJson)
+    app.setNotFoundHandler((request, reply) =>
+      HOST_PATHS.includes(request.url.split('?', 1)[0] ?? '')
+        ? refuse(reply, INVALID_METHOD)
+        : notFound(request, reply),
+    )
   }
 
   const rings: Routes = async (app) => {
@@ -210,12 +199,13 @@ export function discoveryRoutes(parts: DiscoveryParts): Routes {
       app,
       '/.well-known/jwks-pq.json',
       'Post-quantum keys of the default ring',
-      (request, reply) => sendJwks(request, reply, 'default', false),
+      (request, reply) => sendJwks(request, reply, { ring: 'default', postQuantum: true }),
     )
     for (const name of ['jwks.json', 'jwks-pq.json']) {
-      const summary = name === 'jwks.json' ? 'The JWK Set of a ring' : 'Post-quantum keys of a ring'
+      const postQuantum = name === 'jwks-pq.json'
+      const summary = postQuantum ? 'Post-quantum keys of a ring' : 'The JWK Set of a ring'
       publish(app, `/rings/:ring/.well-known/${name}`, summary, (request, reply) =>
-        sendJwks(request, reply, ringOf(request), false),
+        sendJwks(request, reply, { ring: ringOf(request), postQuantum }),
       )
     }
     publish(
@@ -248,13 +238,14 @@ export function discoveryRoutes(parts: DiscoveryParts): Routes {
       return sendConfiguration(request, reply, ring)
     }
     if (ring !== undefined && (name === 'jwks.json' || name === 'jwks-pq.json')) {
-      return sendJwks(request, reply, ring, false)
+      return sendJwks(request, reply, { ring, postQuantum: name === 'jwks-pq.json' })
     }
     throw new Problem('not_found', `There is no ${request.method} ${path.slice(0, 300)} here`)
   }
 
   return async (app) => {
     await app.register(host)
+    await app.register(oddMethods, { prefix: '/.well-known' })
     await app.register(rings)
   }
 }

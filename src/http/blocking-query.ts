@@ -67,10 +67,10 @@ export function parseReadQuery(query: URLSearchParams, region: string): ReadQuer
 
 export const isFault = (value: ReadQuery | QueryFault): value is QueryFault => 'text' in value
 
-/** Whether a client takes gzip (RFC 9110 section 12.5.3); a weight of zero is a no. */
+/** Whether a client takes gzip (RFC 9110 sections 8.4.1 and 12.5.3); a weight of zero is a no. */
 export function acceptsGzip(acceptEncoding: string | string[] | undefined): boolean {
-  if (typeof acceptEncoding !== 'string' || !acceptEncoding.includes('gzip')) return false
+  if (typeof acceptEncoding !== 'string') return false
   return acceptEncoding
     .split(',')
-    .some((part) => /^\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*$)[\d.]+\s*)?$/.test(part))
+    .some((part) => /^\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*$)[\d.]+\s*)?$/i.test(part))
 }

@@ -8,7 +8,9 @@ const MAX_SECONDS = 9_223_372_036
 
 /** `15m`, or integer seconds; nanoseconds after parsing. Positive. */
 export const DurationField = z
-  .union([z.string().max(64), z.int().min(1).max(MAX_SECONDS)])
+  .union([z.string().max(64), z.int().min(1).max(MAX_SECONDS)], {
+    error: 'Expected a duration such as `15m`, or integer seconds',
+  })
   .transform((value, context): Duration => {
     const span = typeof value === 'number' ? fromSeconds(value) : parseDuration(value)
     if (span !== undefined && span >= SECOND) return span

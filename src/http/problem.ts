@@ -84,18 +84,41 @@ const isSerialization = (error: object) =>
   error.code === 'FST_ERR_RESPONSE_SERIALIZATION' &&
   isResponseSerializationError(error)
 
+interface Issue {
+  instancePath: string
+  message?: string
+  params: Record<string, unknown>
+}
+
 interface SchemaFailure {
-  validation: readonly {
-    instancePath: string
-    message?: string
-    params: Record<string, unknown>
-  }[]
+  validation: readonly Issue[]
   validationContext?: string
+}
+
+interface UnionIssue {
+  path: readonly PropertyKey[]
+  message: string
+}
+
+/** Of alternatives that all failed, the one that was meant is the one with the least to say against it. */
+function narrowed(issue: Issue): Issue[] {
+  const branches: unknown = issue.params['errors']
+  if (!Array.isArray(branches)) return [issue]
+  const [meant] = (branches as UnionIssue[][]).toSorted((a, b) => a.length - b.length)
+  // Alternatives of one value, not of its members: the union's own words say it better.
+  if (!meant?.some(({ path }) => path.length > 0)) return [issue]
+  const base = issue.instancePath === '/' ? '' : issue.instancePath
+  return meant.map(({ path, message, ...params }) => ({
+    instancePath: `${base}/${path.map(String).join('/')}`,
+    message,
+    params: params as Record<string, unknown>,
+  }))
 }
 
 function invalidRequest(error: SchemaFailure): Problem {
   const place = PLACES[error.validationContext ?? ''] ?? 'request'
-  const errors = error.validation.slice(0, MAX_ERRORS).map((issue) => ({
+  const issues = error.validation.flatMap(narrowed)
+  const errors = issues.slice(0, MAX_ERRORS).map((issue) => ({
     path: cut(`${place}${issue.instancePath === '/' ? '' : issue.instancePath}`),
     message: cut(issue.message ?? 'is not valid'),
   }))

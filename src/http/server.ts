@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server as HttpsServer } from 'node:https'
+import type { Socket } from 'node:net'
 import {
   type FastifyBaseLogger,
   type FastifyError,
@@ -104,6 +105,8 @@ export function createServer(options: ServerOptions): App {
   app.setErrorHandler(errorHandler(problemJson))
   app.setNotFoundHandler(notFoundHandler(problemJson))
 
+  closeIdleWhenClosing(app, tls ? 'secureConnection' : 'connection')
+
   if (extraHeaders && Object.keys(extraHeaders).length > 0) {
     app.addHook('onRequest', async (_, reply) => {
       // On the raw response, so that a hijacked reply carries them.
@@ -118,6 +121,47 @@ export function createServer(options: ServerOptions): App {
     done()
   })
   return app
+}
+
+/** Milliseconds between two looks for connections whose last answer is out. */
+const IDLE_LOOK = 50
+
+/**
+ * Node closes idle connections once, when closing begins. What is answered after that would be kept alive, and a
+ * connection on which nothing was ever sent counts as busy for a minute: either would hold up the end.
+ */
+function closeIdleWhenClosing(app: App, event: 'connection' | 'secureConnection'): void {
+  const { server } = app
+  const open = new Set<Socket>()
+  server.on(event, (socket: Socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
+  app.addHook('preClose', (done) => {
+    for (const socket of open) if (socket.bytesRead === 0) socket.destroy()
+    if (server.listening) {
+      const timer = setInterval(() => server.closeIdleConnections(), IDLE_LOOK)
+      server.once('close', () => clearInterval(timer))
+    }
+    done()
+  })
+}
+
+/**
+ * Lets `answer` see every request before the routes do: true when it has answered. While the server closes, all go to
+ * the routes, which end their connections.
+ */
+export function answerFirst(
+  app: App,
+  answer: (request: IncomingMessage, response: ServerResponse) => boolean,
+): void {
+  const { server } = app
+  const routes = server.listeners('request')
+  server.removeAllListeners('request')
+  server.on('request', (request, response) => {
+    if (server.listening && answer(request, response)) return
+    for (const route of routes) route.call(server, request, response)
+  })
 }
 
 /** JSON.stringify refuses a BigInt; on the wire it is a bare integer of any size. */

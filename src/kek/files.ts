@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, link, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 
 export interface SecretFileOptions {
   /** Permission bits of the file; readable by its owner alone unless said otherwise. */
@@ -30,6 +32,41 @@ export async function writeSecretFile(
     return placed
   } finally {
     await unlink(temporary).catch(ignoreMissing)
+  }
+}
+
+/** Milliseconds between two looks into a pipe that nobody has written to yet. */
+const LOOK_AGAIN = 50
+const CHUNK = 4096
+
+/**
+ * Reads a whole text and its mode. A pipe (`mkfifo`, `<(…)`) may be filled at any time: it is looked into again and
+ * again, because a read that blocks would also block the end of the process. Throws the file system's own errors.
+ */
+export async function readSecretFile(path: string): Promise<{ text: string; mode: number }> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const stat = await file.stat()
+    const text = stat.isFIFO() ? await readPipe(file) : await file.readFile('utf8')
+    return { text, mode: stat.mode }
+  } finally {
+    await file.close()
+  }
+}
+
+async function readPipe(file: FileHandle): Promise<string> {
+  const chunks: Buffer[] = []
+  for (;;) {
+    const { buffer, bytesRead } = await file
+      .read(Buffer.alloc(CHUNK), 0, CHUNK, null)
+      .catch((error: unknown) => {
+        if (codeOf(error) === 'EAGAIN') return { buffer: Buffer.alloc(0), bytesRead: -1 }
+        throw error
+      })
+    if (bytesRead > 0) chunks.push(buffer.subarray(0, bytesRead))
+    // Zero without anything before it: nobody has opened the other end so far.
+    else if (bytesRead === 0 && chunks.length > 0) return Buffer.concat(chunks).toString('utf8')
+    else await pause(LOOK_AGAIN)
   }
 }
 

@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Problem } from '../errors.ts'
 import { KEK_BYTES } from './aead.ts'
-import { codeOf, syncFolder, writeSecretFile } from './files.ts'
+import { codeOf, readSecretFile, syncFolder, writeSecretFile } from './files.ts'
 
 export interface KekSource {
   /** The KEK itself as text, from the environment; the file is then not looked at. */
@@ -63,14 +62,9 @@ function refuseIfForbidden({ kekFile, autocreate, databaseEmpty }: KekSource): v
 
 async function readKek(path: string): Promise<LoadedKek | undefined> {
   try {
-    const file = await open(path, 'r')
-    try {
-      const { mode } = await file.stat()
-      const kek = decode(await file.readFile('utf8'), `The file ${path}`)
-      return { kek, created: false, source: path, ...warningAbout(path, mode) }
-    } finally {
-      await file.close()
-    }
+    const { text, mode } = await readSecretFile(path)
+    const kek = decode(text, `The file ${path}`)
+    return { kek, created: false, source: path, ...warningAbout(path, mode) }
   } catch (cause) {
     const code = codeOf(cause)
     if (code === 'ENOENT') return undefined

@@ -1,4 +1,6 @@
 import type { Principal } from '../context.ts'
+import { importPrivateKey } from '../core/index.ts'
+import { Problem } from '../errors.ts'
 import type { Key, RingChange } from '../store/keys.ts'
 import type { Ring } from '../store/rings.ts'
 import type { Wrap } from '../store/root-keys.ts'
@@ -45,6 +47,15 @@ export interface Writing {
 }
 
 export function createChanges(sealing: Sealing, view: View, millis: () => number) {
+  function assertSigns(key: Key): void {
+    try {
+      importPrivateKey(sealing.unsealPrivate(key))
+    } catch (cause) {
+      const detail = `Key ${key.kid} cannot sign: its private half does not open`
+      throw new Problem('key_unusable', detail, { cause })
+    }
+  }
+
   /** The ring as this transaction leaves it, for `view.put` after the commit. */
   async function stateOf(tx: Tx, ring: Ring): Promise<RingState> {
     const keys = await tx.keys.ofRing(ring.id)
@@ -54,6 +65,12 @@ export function createChanges(sealing: Sealing, view: View, millis: () => number
 
   return {
     stateOf,
+
+    /** False for a row that was edited outside, or whose root key does not open: nothing is written to it. */
+    isWritable: (key: Key): boolean => sealing.integrityOf(key) === 'good',
+
+    /** A row that was edited outside is evidence: no timer deletes it. */
+    isTampered: (key: Key): boolean => sealing.integrityOf(key) === 'bad',
 
     /** Writes a decision: MACs, indexes, root keys and audit records with it. Nothing to write moves no index. */
     async write(tx: Tx, ring: Ring, change: RingChange, writing: Writing): Promise<RingState> {
@@ -69,7 +86,13 @@ export function createChanges(sealing: Sealing, view: View, millis: () => number
       )
       const update = change.update.map((key) => {
         const old = before.get(key.kid)
+        // Nobody vouches for this row: it may leave, and its MAC stays as wrong as it is.
+        const leaves = old?.state === 'active' && key.state === 'retired'
+        if (old && leaves && sealing.integrityOf(old) !== 'good')
+          return { ...key, modifyIndex: index }
         if (old) sealing.assertAuthentic(old)
+        // The key before loses its private half in this very write, so this one must be able to sign.
+        if (key.state === 'active' && old?.state !== 'active') assertSigns(key)
         const moved = !old || wireState(old) !== wireState(key)
         return sealing.authenticate(moved ? { ...key, modifyIndex: index } : key)
       })

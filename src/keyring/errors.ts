@@ -12,13 +12,17 @@ const TEXTS: Record<string, { status: number; text: string }> = {
   internal: { status: 500, text: 'internal error' },
 }
 
-/** Statuses are those of the wire: what is not listed is 500 with its detail, as the original's RPC errors are. */
+/** What fails before a request is understood keeps its status. */
+const KEPT: ReadonlySet<string> = new Set([
+  ...['malformed_request', 'malformed_body', 'body_too_large', 'headers_too_large'],
+  ...['unsupported_media_type', 'request_timeout'],
+])
+
+/** What is not listed is 500 with its detail, as the original's RPC errors are: this wire has no 409. */
 export const plainText: Format = (problem) => {
   const known = TEXTS[problem.code]
-  const status =
-    known?.status ?? (problem.status < 500 && problem.status >= 400 ? problem.status : 500)
   return {
-    status,
+    status: known?.status ?? (KEPT.has(problem.code) ? problem.status : 500),
     type: 'text/plain; charset=utf-8',
     body: known?.text ?? problem.detail,
   }

@@ -45,15 +45,14 @@ const FLOOR = 15n * MINUTE
 const jittered = (age: Duration, random: number): Duration =>
   age + BigInt(Math.floor((Number(age) / 10) * random))
 
-/** Seconds of max-age for one answer. */
-export function maxAgeSeconds(
-  policy: CachePolicy,
+/** Seconds of max-age by the formula of contract section 2.4. */
+function formulaSeconds(
+  threshold: Duration,
   newest: Instant,
   now: Instant,
   random: number,
 ): number {
-  if (policy.maxAge !== 'nomad') return toSeconds(jittered(policy.maxAge, random))
-  const half = (newest + policy.threshold - now) / 2n
+  const half = (newest + threshold - now) / 2n
   return toSeconds(jittered(half < FLOOR ? FLOOR : half, random))
 }
 
@@ -64,16 +63,22 @@ export function longestMaxAge(policy: CachePolicy): Duration {
   return (base * 11n) / 10n
 }
 
-/** Cache-Control of a JWK Set. The `nomad` formula sends `max-age` alone, as its original does. */
-export function cacheControl(
+/**
+ * Cache-Control of a JWK Set, of which `newest` is the latest key. The `nomad` formula sends `max-age` alone, as its
+ * original does. What stays the same for every answer is put together once.
+ */
+export function createCacheControl(
   policy: CachePolicy,
   newest: Instant,
-  now: Instant,
-  random: number,
-): string {
-  const age = maxAgeSeconds(policy, newest, now, random)
-  if (policy.maxAge === 'nomad') return `max-age=${age}`
+): (now: () => Instant, random: number) => string {
+  const { maxAge } = policy
+  if (maxAge === 'nomad') {
+    return (now, random) => `max-age=${formulaSeconds(policy.threshold, newest, now(), random)}`
+  }
   const stale = policy.staleWhileRevalidate / SECOND
   const error = policy.staleIfError / SECOND
-  return `public, max-age=${age}, stale-while-revalidate=${stale}, stale-if-error=${error}`
+  const rest = `stale-while-revalidate=${stale}, stale-if-error=${error}`
+  // Without BigInt: it would be a good part of what an answer costs.
+  const seconds = Number(maxAge) / Number(SECOND)
+  return (_, random) => `public, max-age=${Math.floor(seconds * (1 + random / 10))}, ${rest}`
 }

@@ -3,23 +3,18 @@ import { type Algorithm, generateKeyMaterial, type SigningKey } from '../core/in
 import { Problem } from '../errors.ts'
 import type { Ring } from '../store/rings.ts'
 import type { Tx } from '../store/store.ts'
-import { fromMillis, SECOND, toIso, toMillis, toSeconds } from '../time.ts'
+import { formatDuration, fromMillis, SECOND, toIso, toMillis, toSeconds } from '../time.ts'
 import { type Blocking, createBlocking, type Limits } from './blocking.ts'
+import { createCacheLives } from './cache-lives.ts'
 import { createChanges } from './changes.ts'
 import { toKeyDocument, toPlanStep, toRingDocument } from './documents.ts'
-import { cacheControl } from './jwks.ts'
+import { createCacheControl, createJwks } from './jwks.ts'
 import { plan } from './lifecycle.ts'
 import { createMaterial } from './material.ts'
-import {
-  cacheLife,
-  cachePolicy,
-  type EarlierCache,
-  type KeyringSettings,
-  policyOf,
-} from './policy.ts'
+import { cachePolicy, type KeyringSettings, NOMAD_LEEWAY, policyOf } from './policy.ts'
 import { createProfiles } from './profile-service.ts'
 import { createPromises } from './promises.ts'
-import { createRemoval, NOMAD_LEEWAY } from './removal.ts'
+import { createRemoval } from './removal.ts'
 import { createReseal } from './reseal.ts'
 import { createRings, type NewRing } from './rings.ts'
 import { createRotation } from './rotation.ts'
@@ -30,7 +25,7 @@ import { createSigning } from './sign.ts'
 import { createSpareKeys } from './spare.ts'
 import { createStart } from './start.ts'
 import { createVerification } from './verify.ts'
-import { createView } from './view.ts'
+import { createView, type RingView } from './view.ts'
 
 // Puts the slice together. Each part is in a file of its own; this one only knows who needs whom.
 
@@ -53,7 +48,6 @@ export interface KeyringOptions {
 
 export type Keyring = ReturnType<typeof createKeyring>
 
-const CACHE_SETTING = 'jwks_cache_life'
 /** Slews and late timers are no jumps. */
 const CLOCK_TOLERANCE = 5n * SECOND
 /** Beyond these, consumers with fixed limits begin to fail (docs/guides). */
@@ -63,10 +57,10 @@ const MANY_BYTES = 40_000
 export function createKeyring(options: KeyringOptions) {
   const { context, settings, installation, issuer, joinIssuer } = options
   const { store, now, log, newId } = context
-  let earlier: EarlierCache | undefined
+  const cacheLives = createCacheLives(store, settings, now)
 
   const millis = () => toMillis(now())
-  const policy = (ring: Ring) => policyOf(settings, ring, earlier, now())
+  const policy = (ring: Ring) => policyOf(settings, ring, cacheLives.earlier(ring), now())
   const issuerOf = (ring: Ring): string | undefined => {
     const base = issuer()
     if (ring.issuer !== undefined || ring.id === 'default') return ring.issuer ?? base
@@ -75,8 +69,7 @@ export function createKeyring(options: KeyringOptions) {
 
   const sealing = createSealing(installation)
   const view = createView({
-    sealing,
-    now,
+    ...{ sealing, now, monotonic: context.monotonic },
     onFault: (kid, error) => log.error({ err: error, kid }, 'a private key does not open'),
   })
   const spare = createSpareKeys(generateKeyMaterial, (error) =>
@@ -87,7 +80,10 @@ export function createKeyring(options: KeyringOptions) {
   const reseal = createReseal(context, { sealing, view, changes })
   const rotationParts = { context, view, changes, material, reseal, policy }
   const rotation = createRotation(rotationParts)
-  const removal = createRemoval({ ...rotationParts, rotation, sealing, leeway: NOMAD_LEEWAY })
+  const removal = createRemoval({
+    ...{ ...rotationParts, rotation, sealing, leeway: NOMAD_LEEWAY },
+    clockInDoubt: () => scheduler.lookAtClock() !== undefined,
+  })
   const scheduler = createScheduler({
     ...{ ...rotationParts, rotation, sealing, holder: 'main' },
     interval: settings.rootKeyGcInterval,
@@ -116,33 +112,14 @@ export function createKeyring(options: KeyringOptions) {
     const after = new Map(keys.map(({ kid, alg }) => [kid, alg]))
     present.set(ring.id, after)
     for (const [kid, alg] of before) {
-      if (!after.has(kid)) options.onForgotten({ kid, ring: ring.name, alg })
+      if (after.has(kid)) continue
+      promises.forget(kid)
+      options.onForgotten({ kid, ring: ring.name, alg })
     }
     blocking.wake()
   })
 
-  /** A longer cache life of earlier settings counts until its last copy is gone (product.md 5.2). */
-  async function rememberCacheLife(): Promise<void> {
-    const stored = (await store.read.settings.get(CACHE_SETTING)) as
-      | { life: string; earlier?: { life: string; until: string } }
-      | undefined
-    const views = view.rings().map(({ ring }) => cacheLife(cachePolicy(settings, ring)))
-    const life = views.reduce((max, span) => (span > max ? span : max), 0n)
-    const before = stored ? BigInt(stored.life) : 0n
-    const old = stored?.earlier && {
-      life: BigInt(stored.earlier.life),
-      until: BigInt(stored.earlier.until),
-    }
-    if (before > life) earlier = { life: before, until: now() + before }
-    if (old && old.until > now() && old.life > (earlier?.life ?? life)) earlier = old
-    if (stored && before === life) return
-    await store.transaction((tx) =>
-      tx.settings.set(CACHE_SETTING, {
-        life: String(life),
-        ...(earlier && { earlier: { life: String(earlier.life), until: String(earlier.until) } }),
-      }),
-    )
-  }
+  const cacheControls = new WeakMap<RingView, ReturnType<typeof createCacheControl>>()
 
   function ringView(name: string) {
     const found = view.ring(name)
@@ -160,8 +137,12 @@ export function createKeyring(options: KeyringOptions) {
   function waitingFor(): string[] {
     const waits = start.waitingFor()
     if (waits !== undefined) return [waits]
-    const idle = view.rings().filter(({ signers }) => signers.size === 0)
-    return [...view.faults(), ...idle.map(({ ring }) => `an active key in ring ${ring.name}`)]
+    const idle = view.rings().flatMap(({ ring, signers }) => {
+      const lanes = ring.reserved ? [] : ring.algorithms.filter((alg) => !signers.has(alg))
+      if (signers.size === 0) return [`an active key in ring ${ring.name}`]
+      return lanes.map((alg) => `an active ${alg} key in ring ${ring.name}`)
+    })
+    return [...view.faults(), ...idle]
   }
 
   return {
@@ -173,8 +154,10 @@ export function createKeyring(options: KeyringOptions) {
 
     /** Unseals, makes first keys, starts the timer. @throws Problem `kek_wrong`, `kek_missing` */
     async open(providers: readonly Wrapper[], signal: AbortSignal): Promise<void> {
+      // Before anybody can rotate, and again when the first rings are there.
+      await cacheLives.remember(view.rings().map(({ ring }) => ring))
       await start.run(providers, signal)
-      await rememberCacheLife()
+      await cacheLives.remember(view.rings().map(({ ring }) => ring))
       await rotation.ensureActive()
       for (const { ring } of view.rings()) for (const alg of ring.algorithms) spare.warm(alg)
       await scheduler.start()
@@ -183,11 +166,15 @@ export function createKeyring(options: KeyringOptions) {
 
     /** A JWK Set with its Cache-Control as of now. `random` is in 0 ≤ r < 1. */
     published(name: string, postQuantum: boolean, random: number) {
-      const { ring, withheld, jwks, jwksPostQuantum, keys, size, newest, inDefaultSet } =
-        ringView(name)
-      const lost = [...withheld].find(([, why]) => why === 'quarantined')
-      if (lost && policy(ring).mode === 'nomad') {
-        throw new Problem('key_unusable', `no such key "${lost[0]}" in keyring`)
+      // Before the first key exists, clients poll for it (contract section 2.4).
+      if (name === 'default' && view.ring(name) === undefined) {
+        return { document: createJwks([], postQuantum), cacheControl: undefined }
+      }
+      const shown = ringView(name)
+      const { ring, withheld, jwks, jwksPostQuantum, keys, size, newest, inDefaultSet } = shown
+      if (withheld.size > 0 && policy(ring).mode === 'nomad') {
+        const lost = [...withheld].find(([, why]) => why === 'quarantined')
+        if (lost) throw new Problem('key_unusable', `no such key "${lost[0]}" in keyring`)
       }
       if (size === 0 && keys.length > 0) throw new Problem('not_ready', 'No key can be published')
       const here = postQuantum ? size - inDefaultSet : inDefaultSet
@@ -196,15 +183,20 @@ export function createKeyring(options: KeyringOptions) {
         throw new Problem('not_found', `The keys of ring ${ring.name} are in its ${other}`)
       }
       const document = postQuantum ? jwksPostQuantum : jwks
-      const control = cacheControl(cachePolicy(settings, ring), newest, now(), random)
-      return { document, cacheControl: size === 0 ? undefined : control }
+      const known = cacheControls.get(shown)
+      const control = known ?? createCacheControl(cachePolicy(settings, ring), newest)
+      if (!known) cacheControls.set(shown, control)
+      return { document, cacheControl: size === 0 ? undefined : control(now, random) }
     },
 
     ringView,
     listRings: () => view.rings().map(({ ring }) => describeRing(ring)),
     getRing: (name: string) => describeRing(ringView(name).ring),
-    createRing: async (wanted: NewRing, principal: Principal) =>
-      describeRing(await rings.create(wanted, principal)),
+    async createRing(wanted: NewRing, principal: Principal) {
+      const ring = await rings.create(wanted, principal)
+      await cacheLives.remember([ring])
+      return describeRing(ring)
+    },
 
     async listKeys(name: string) {
       const { ring, keys, withheld } = ringView(name)
@@ -217,8 +209,20 @@ export function createKeyring(options: KeyringOptions) {
       if (body.force && body.reason === undefined) {
         throw new Problem('invalid_request', 'force needs a reason')
       }
-      const activateAt = body.activateAt && fromMillis(Date.parse(body.activateAt))
-      const request = { ...body, ring: name, activateAt: activateAt || undefined }
+      const activateAt =
+        body.activateAt === undefined ? undefined : fromMillis(Date.parse(body.activateAt))
+      if (activateAt !== undefined && BigInt.asIntN(64, activateAt) !== activateAt) {
+        throw new Problem('invalid_request', 'activateAt does not fit 64-bit nanoseconds')
+      }
+      const jump = scheduler.lookAtClock()
+      if (jump && !body.force && !body.dryRun && activateAt === undefined) {
+        const by = formatDuration(jump.by)
+        throw new Problem(
+          'clock_jumped',
+          `The clock jumped by ${by}, so nobody knows what verifiers hold; confirm it first`,
+        )
+      }
+      const request = { ...body, ring: name, activateAt }
       const { keys, plan: steps } = await rotation.rotate(request, principal)
       const { ring } = ringView(name)
       const facts = await changes.facts(store.read, keys)

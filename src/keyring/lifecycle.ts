@@ -44,6 +44,9 @@ export type Step =
   | { do: 'withdraw'; kid: string; at: Instant }
   | { do: 'delete'; kid: string; at: Instant }
 
+/** A step that only publishes, and so needs no confirmation. */
+export type StandbyStep = Extract<Step, { do: 'prepublish' | 'replace-standby' }>
+
 const NOTHING: RingChange = { insert: [], update: [], delete: [] }
 
 const later = (a: Instant, b: Instant): Instant => (a > b ? a : b)
@@ -107,8 +110,8 @@ const fresh = (key: NewKey, now: Instant): Key => ({
 })
 
 /** Makes `key` the active one of its lane; the private half of the one before is destroyed with the same write. */
-function activate(keys: readonly Key[], key: Key, now: Instant, full: boolean): Key[] {
-  const changed: Key[] = [{ ...key, state: 'active', standby: false, activatedAt: now }]
+function activate(keys: readonly Key[], key: Key, now: Instant, full: boolean): [Key, ...Key[]] {
+  const changed: [Key, ...Key[]] = [{ ...key, state: 'active', standby: false, activatedAt: now }]
   for (const other of keys) {
     if (other.kid === key.kid) continue
     if (other.state === 'active') {
@@ -148,7 +151,7 @@ export function activateFresh(
   now: Instant,
 ): RingChange {
   const [insert, ...update] = activate(keys, fresh(key, now), now, full)
-  return { insert: insert ? [insert] : [], update, delete: [] }
+  return { insert: [insert], update, delete: [] }
 }
 
 /** Publishes a key that somebody scheduled; it stays as scheduled (contract section 2.2, product.md 5.1). */
@@ -244,23 +247,33 @@ function safeStep(
 ): Step[] {
   const due = waiting(keys).find((key) => dueAt(key, facts, policy) <= now)
   if (due) return [{ do: 'promote', kid: due.kid, at: dueAt(due, facts, policy) }]
-  const active = activeOf(keys)
-  const standby = standbyOf(keys)
-  if (active && !standby) {
-    return [{ do: 'prepublish', plannedAt: (active.activatedAt ?? now) + policy.threshold }]
-  }
-  if (standby && standby.alg !== alg) {
-    return [{ do: 'replace-standby', kid: standby.kid, plannedAt: standby.plannedAt }]
-  }
+  const standby = standbyStep(keys, alg, policy, now)
+  if (standby) return [standby]
   return keys.flatMap((key): Step[] => {
-    if (key.state !== 'retired' && key.state !== 'revoked') return []
-    if (key.published) {
+    if (key.state === 'retired' && key.published) {
       const at = withdrawableAt(key, facts, policy)
       return at <= now && !needsAttestation(key) ? [{ do: 'withdraw', kid: key.kid, at }] : []
     }
     const at = deletableAt(key, facts, policy)
     return at !== undefined && at <= now ? [{ do: 'delete', kid: key.kid, at }] : []
   })
+}
+
+/** What a lane's standby needs: to be there, and to be of the algorithm that the ring has now (product.md 5.1). */
+export function standbyStep(
+  keys: readonly Key[],
+  alg: string,
+  policy: Policy,
+  now: Instant,
+): StandbyStep | undefined {
+  const active = activeOf(keys)
+  const standby = standbyOf(keys)
+  if (standby) {
+    const { kid, plannedAt } = standby
+    return standby.alg === alg ? undefined : { do: 'replace-standby', kid, plannedAt }
+  }
+  if (!active) return undefined
+  return { do: 'prepublish', plannedAt: (active.activatedAt ?? now) + policy.threshold }
 }
 
 /** When the row may go; undefined while it may not. Contract section 5.4 (nomad), product.md section 3 (safe). */

@@ -1,6 +1,7 @@
 import type { Algorithm, KeyMaterial } from '../core/index.ts'
 import { toPublicJwk } from '../core/index.ts'
 import { Problem } from '../errors.ts'
+import type { Key } from '../store/keys.ts'
 import type { Ring } from '../store/rings.ts'
 import type { Wrap } from '../store/root-keys.ts'
 import type { Tx } from '../store/store.ts'
@@ -20,7 +21,7 @@ export interface Prepared {
 
 export function createMaterial(spare: SpareKeys, sealing: Sealing, newId: () => string) {
   return {
-    /** Generates and wraps, outside any transaction. @throws Problem `wrap_failed` */
+    /** Generates and wraps, outside any transaction. @throws Problem `wrap_failed`, `not_ready` */
     async prepare(ring: Ring, alg: Algorithm): Promise<Prepared> {
       const kid = newId()
       const material = await spare.take(alg)
@@ -57,9 +58,20 @@ export function createMaterial(spare: SpareKeys, sealing: Sealing, newId: () => 
       }
     },
 
-    /** Forgets a prepared key that no transaction took. */
-    discard(prepared: Prepared): void {
-      if (prepared.wraps) sealing.forget(prepared.kid)
+    /** Runs the transaction that may take `prepared`; forgets those that it did not store, all if it failed. */
+    async taking<T>(
+      prepared: readonly Prepared[],
+      transaction: Promise<T>,
+      keysOf: (result: T) => readonly Key[] | undefined,
+    ): Promise<T> {
+      let stored: ReadonlySet<string> = new Set()
+      try {
+        const result = await transaction
+        stored = new Set(keysOf(result)?.map(({ kid }) => kid))
+        return result
+      } finally {
+        for (const { kid, wraps } of prepared) if (wraps && !stored.has(kid)) sealing.forget(kid)
+      }
     },
   }
 }

@@ -20,13 +20,22 @@ export function parseOperation(
   url: string,
   region: string,
 ): Operation | QueryFault {
-  const path = url.split('?', 1)[0] ?? ''
-  const rest = path.slice(PREFIX.length)
+  const rest = pathOf(url).slice(PREFIX.length)
   const query = queryOf(url)
   if (rest.startsWith('keys')) return method === 'GET' ? { do: 'list' } : METHOD
   if (rest.startsWith('key')) return parseDelete(method, rest, query, region)
   if (rest.startsWith('rotate')) return parseRotate(method, query, region)
   return METHOD
+}
+
+/** The decoded path; a proxy may send the target in absolute form (RFC 9112 section 3.2.2). */
+function pathOf(url: string): string {
+  const path = (url.split('?', 1)[0] ?? '').replace(/^[a-z]+:\/\/[^/]*/i, '')
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
 }
 
 function parseDelete(
@@ -41,16 +50,9 @@ function parseDelete(
   if (method !== 'DELETE') return METHOD
   const fault = regionFault(query, region)
   if (fault) return fault
-  const kid = decode(rest.startsWith('key/') ? rest.slice('key/'.length) : PREFIX + rest)
+  // Without its slash the original takes the whole path for the id, which no key has.
+  const kid = rest.startsWith('key/') ? rest.slice('key/'.length) : PREFIX + rest
   return { do: 'delete', kid: kid.toLowerCase(), force }
-}
-
-function decode(segment: string): string {
-  try {
-    return decodeURIComponent(segment)
-  } catch {
-    return segment
-  }
 }
 
 function parseRotate(
@@ -78,6 +80,18 @@ function parseInt64(text: string): bigint | string {
   return signed
 }
 
-/** Control characters as Go writes them in a quoted string. */
+const NAMED: Record<string, string> = {
+  ...{ '"': '\\"', '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' },
+  ...{ '\b': '\\b', '\f': '\\f', '\v': '\\v', '\u0007': '\\a' },
+}
+const PRINTABLE = /[\p{L}\p{M}\p{N}\p{P}\p{S} ]/u
+
+function escaped(char: string): string {
+  const hex = (char.codePointAt(0) ?? 0).toString(16)
+  if (hex.length <= 2 && char < '\u0080') return `\\x${hex.padStart(2, '0')}`
+  return hex.length <= 4 ? `\\u${hex.padStart(4, '0')}` : `\\U${hex.padStart(8, '0')}`
+}
+
+/** In quotes, with what is not printable escaped as Go does. */
 const quote = (text: string): string =>
-  JSON.stringify(text).replace(/\\u00([0-9a-f]{2})/g, (_, hex: string) => `\\x${hex}`)
+  `"${[...text].map((char) => NAMED[char] ?? (PRINTABLE.test(char) ? char : escaped(char))).join('')}"`

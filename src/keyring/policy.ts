@@ -1,5 +1,5 @@
 import type { Ring } from '../store/rings.ts'
-import { type Duration, fromSeconds, type Instant } from '../time.ts'
+import { type Duration, fromSeconds, type Instant, MINUTE } from '../time.ts'
 import { type CachePolicy, longestMaxAge } from './jwks.ts'
 import type { Policy } from './lifecycle.ts'
 
@@ -17,6 +17,9 @@ export interface KeyringSettings {
   replicaStaleness: Duration
   maxTokenTtl: Duration
 }
+
+/** Leeway of a verifier on the Nomad wire (contract section 5.4). */
+export const NOMAD_LEEWAY: Duration = MINUTE
 
 /** A longer cache life that was handed out under earlier settings and may still be in use. */
 export interface EarlierCache {
@@ -47,10 +50,11 @@ export function policyOf(
   earlier: EarlierCache | undefined,
   now: Instant,
 ): Policy {
+  const mode = ring.id === 'default' ? settings.rotationMode : 'safe'
   const cache = cachePolicy(settings, ring)
   const stillCached = earlier && earlier.until > now ? earlier.life : 0n
   return {
-    mode: ring.id === 'default' ? settings.rotationMode : 'safe',
+    mode,
     threshold: cache.threshold,
     gcThreshold: settings.rootKeyGcThreshold,
     window:
@@ -58,7 +62,7 @@ export function policyOf(
       settings.clockSkew +
       settings.replicaStaleness,
     staleIfError: settings.jwksStaleIfError,
-    skew: settings.clockSkew,
+    skew: mode === 'nomad' ? longest(settings.clockSkew, NOMAD_LEEWAY) : settings.clockSkew,
     maxAge: longest(longestMaxAge(cache), stillCached),
   }
 }

@@ -13,9 +13,9 @@ const REMEMBERED = 10_000
 
 /** Profiles of rings: what their holders may mint. Read once, remembered until one changes. */
 export function createProfiles({ store, now, newId }: Context, view: View) {
-  const remembered = new Map<string, Profile>()
+  let remembered = new Map<string, Profile>()
   store.onCommit((events) => {
-    if (events.some(({ type }) => type.startsWith('profile.'))) remembered.clear()
+    if (events.some(({ type }) => type.startsWith('profile.'))) remembered = new Map()
   })
 
   function ringNamed(name: string): Ring {
@@ -39,10 +39,12 @@ export function createProfiles({ store, now, newId }: Context, view: View) {
     /** For signing; undefined when there is none. */
     async policy(ring: Ring, name: string): Promise<Profile | undefined> {
       const key = `${ring.id}/${name}`
-      const known = remembered.get(key)
+      // Kept across the read: what is read of a profile that changes meanwhile goes to a map that nobody asks.
+      const current = remembered
+      const known = current.get(key)
       if (known) return known
       const row = await store.read.profiles.get(ring.id, name)
-      if (row && remembered.size < REMEMBERED) remembered.set(key, policyOfRow(row))
+      if (row && current.size < REMEMBERED) current.set(key, policyOfRow(row))
       return row && policyOfRow(row)
     },
 

@@ -38,9 +38,9 @@ export function createPromises(store: Store, onWrite: () => void) {
       return (durable.get(kid) ?? 0) >= exp || raise(kid, exp, ttl)
     },
 
-    /** Drops what is remembered of keys that are gone. */
-    keepOnly(kids: ReadonlySet<string>): void {
-      for (const kid of durable.keys()) if (!kids.has(kid)) durable.delete(kid)
+    /** Drops what is remembered of a key that is gone. */
+    forget(kid: string): void {
+      durable.delete(kid)
     },
   }
 }

@@ -1,9 +1,9 @@
 import type { Principal } from '../context.ts'
-import { Problem } from '../errors.ts'
+import { isProblem, Problem } from '../errors.ts'
 import type { Key } from '../store/keys.ts'
 import type { Ring } from '../store/rings.ts'
 import type { Tx } from '../store/store.ts'
-import { type Instant, SECOND, toIso } from '../time.ts'
+import { type Instant, toIso } from '../time.ts'
 import { addStandby, inUseUntil } from './lifecycle.ts'
 import type { Prepared } from './material.ts'
 import { type Rotation, type RotationParts, ringNamed } from './rotation.ts'
@@ -21,9 +21,15 @@ export interface RemoveRequest {
 const FORCE_LIMIT = 1000
 
 export function createRemoval(
-  parts: RotationParts & { sealing: Sealing; rotation: Rotation; leeway: bigint },
+  parts: RotationParts & {
+    sealing: Sealing
+    rotation: Rotation
+    leeway: bigint
+    clockInDoubt(): boolean
+  },
 ) {
-  const { context, view, changes, material, reseal, policy, rotation, sealing, leeway } = parts
+  const { context, view, changes, material, reseal, policy, rotation, sealing } = parts
+  const { leeway, clockInDoubt } = parts
   const { store, now } = context
 
   /** What keeps the key, in the words of product.md section 6; undefined when nothing does. */
@@ -31,7 +37,9 @@ export function createRemoval(
     const facts = await changes.facts(tx, [key])
     const skew = later(policy(ring).skew, leeway)
     const until: Instant = inUseUntil(key, facts, { ...policy(ring), skew })
-    const promisesUntil = !force && until > now() ? toIso(until) : undefined
+    // While the wall clock is in doubt, no promise counts as over.
+    const open = until > now() || (until > 0n && clockInDoubt())
+    const promisesUntil = !force && open ? toIso(until) : undefined
     const sealedRows = facts.sealedRows(key.kid)
     if (!promisesUntil && sealedRows === 0) return undefined
     return { ...(promisesUntil && { promisesUntil }), ...(sealedRows > 0 && { sealedRows }) }
@@ -66,32 +74,32 @@ export function createRemoval(
     const used = prepared && key.standby ? [prepared] : []
     const writes = rotation.writing(principal, used, request.reason)
     states.push(await changes.write(tx, ring, change, writes))
-    return { states, index: states.at(-1)?.index ?? 0n, used: used.length > 0 }
+    return { states, index: states.at(-1)?.index ?? 0n }
   }
 
   return {
     /**
      * Deletes a key that is not needed any more. In `safe` mode a standby is replaced in the same write.
-     * @throws Problem `ring_not_found`, `key_not_found`, `key_active`, `key_in_use` with `blockedBy`
+     * @throws Problem `ring_not_found`, `key_not_found`, `key_active`, `key_in_use` with `blockedBy`, `not_ready`
      */
     async remove(request: RemoveRequest, principal: Principal): Promise<{ index: bigint }> {
+      if (!view.isUnsealed()) {
+        throw new Problem('not_ready', 'keyring has not been initialized yet')
+      }
       const seen = view.ring(request.ring)
       const key = seen?.keys.find(({ kid }) => kid === request.kid)
       const replace = seen && key?.standby && policy(seen.ring).mode === 'safe'
       const prepared = replace ? await material.prepare(seen.ring, key.alg) : undefined
-      try {
-        const { states, index, used } = await store.transaction((tx) =>
-          decide(tx, request, prepared, principal),
-        )
-        for (const state of states) view.put(state)
-        if (prepared && !used) material.discard(prepared)
-        sealing.forget(request.kid)
-        return { index }
-      } catch (error) {
-        if (prepared) material.discard(prepared)
-        if (error instanceof Problem && error.code === 'key_in_use') reseal.start()
-        throw error
-      }
+      const transaction = store.transaction((tx) => decide(tx, request, prepared, principal))
+      const { states, index } = await material
+        .taking(prepared ? [prepared] : [], transaction, ({ states }) => states.at(-1)?.keys)
+        .catch((error: unknown) => {
+          if (isProblem(error, 'key_in_use')) reseal.start()
+          throw error
+        })
+      for (const state of states) view.put(state)
+      sealing.forget(request.kid)
+      return { index }
     },
   }
 }
@@ -99,6 +107,3 @@ export function createRemoval(
 export type Removal = ReturnType<typeof createRemoval>
 
 const later = (a: bigint, b: bigint) => (a > b ? a : b)
-
-/** Leeway of a verifier on the Nomad wire (contract section 5.4). */
-export const NOMAD_LEEWAY = 60n * SECOND

@@ -101,13 +101,20 @@ export function createReseal(
   }
 
   async function run(): Promise<void> {
-    // The answer to the rotation goes out first, and shows `rekeying`.
-    await new Promise((resolve) => setImmediate(resolve))
-    do {
-      again = false
-      while (!stopped && (await pass())) await new Promise((resolve) => setImmediate(resolve))
-      if (!stopped) await finish()
-    } while (again && !stopped)
+    try {
+      // The answer to the rotation goes out first, and shows `rekeying`.
+      await new Promise((resolve) => setImmediate(resolve))
+      do {
+        again = false
+        while (!stopped && (await pass())) await new Promise((resolve) => setImmediate(resolve))
+        if (!stopped) await finish()
+      } while (again && !stopped)
+    } catch (error) {
+      log.error({ err: error }, 're-sealing failed; the next tick tries again')
+    } finally {
+      // In the same turn as the last look at `again`, or a start in between would be lost.
+      running = undefined
+    }
   }
 
   return {
@@ -119,12 +126,6 @@ export function createReseal(
       if (stopped) return
       again = true
       running ??= run()
-        .catch((error: unknown) =>
-          log.error({ err: error }, 're-sealing failed; the next tick tries again'),
-        )
-        .finally(() => {
-          running = undefined
-        })
     },
 
     /** Resolves when nothing is left to do. */

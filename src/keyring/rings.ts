@@ -2,12 +2,16 @@ import type { Context, Principal } from '../context.ts'
 import type { Algorithm } from '../core/index.ts'
 import { Problem } from '../errors.ts'
 import type { Ring } from '../store/rings.ts'
-import { type Duration, formatDuration, toMillis } from '../time.ts'
+import type { Tx } from '../store/store.ts'
+import { type Duration, formatDuration, HOUR, toMillis } from '../time.ts'
 import type { Changes } from './changes.ts'
 import type { Policy } from './lifecycle.ts'
 import * as lifecycle from './lifecycle.ts'
 import type { Material, Prepared } from './material.ts'
 import type { RingState, View } from './view.ts'
+
+/** A century: later moments do not fit 64-bit nanoseconds for long. */
+const LONGEST_THRESHOLD: Duration = 876_000n * HOUR
 
 export interface NewRing {
   name: string
@@ -41,10 +45,22 @@ export function createRings(parts: {
         `rotationThreshold must exceed ${formatDuration(window + staleIfError)}: no key could become active safely in less`,
       )
     }
+    if (threshold > LONGEST_THRESHOLD) {
+      throw new Problem(
+        'invalid_request',
+        `rotationThreshold must not exceed ${formatDuration(LONGEST_THRESHOLD)}`,
+      )
+    }
+  }
+
+  /** Asked in the transaction, where nobody can come in between. */
+  async function checkIsFree(tx: Tx, ring: Ring): Promise<void> {
     const issuer = issuerOf(ring)
-    const taken = view.rings().find((other) => issuer && issuerOf(other.ring) === issuer)
-    if (taken)
-      throw new Problem('name_taken', `Ring ${taken.ring.name} is issuer ${issuer} already`)
+    for (const other of await tx.rings.list()) {
+      if (other.name === ring.name) throw new Problem('name_taken', `A ring ${ring.name} exists`)
+      if (issuer === undefined || issuerOf(other) !== issuer) continue
+      throw new Problem('name_taken', `Ring ${other.name} is issuer ${issuer} already`)
+    }
   }
 
   return {
@@ -76,9 +92,7 @@ export function createRings(parts: {
         ),
       )
       const state = await store.transaction(async (tx) => {
-        if (await tx.rings.byName(ring.name)) {
-          throw new Problem('name_taken', `A ring ${ring.name} exists`)
-        }
+        await checkIsFree(tx, ring)
         await tx.rings.insert(ring)
         await tx.audit.append({
           type: 'ring.created',

@@ -64,23 +64,20 @@ export function createRotation(parts: RotationParts) {
 
   /** Publishes the standby of a lane that has none, or has one of another algorithm (product.md 5.1). */
   async function ensureStandby(ring: Ring, alg: Algorithm, principal: Principal): Promise<void> {
-    const lane = laneOf(ring, view.ring(ring.name)?.keys ?? [], alg)
-    const standby = lifecycle.standbyOf(lane)
-    if (policy(ring).mode === 'nomad' || standby?.alg === alg) return
+    const stepOf = (keys: readonly Key[]) =>
+      lifecycle.standbyStep(laneOf(ring, keys, alg), alg, policy(ring), now())
+    if (policy(ring).mode === 'nomad' || !stepOf(view.ring(ring.name)?.keys ?? [])) return
     const prepared = await material.prepare(ring, alg)
-    const state = await store.transaction(async (tx) => {
-      const keys = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
-      const [step] = lifecycle
-        .step(keys, alg, await changes.facts(tx, keys), policy(ring), now())
-        .filter((one) => one.do === 'prepublish' || one.do === 'replace-standby')
-      if (!step || (step.do !== 'prepublish' && step.do !== 'replace-standby')) return undefined
+    const transaction = store.transaction(async (tx) => {
+      const step = stepOf(await tx.keys.ofRing(ring.id))
+      if (!step) return undefined
       const replaced = step.do === 'replace-standby' ? step.kid : undefined
       const row = await material.toRow(tx, prepared, now())
       const change = lifecycle.addStandby(row, step.plannedAt, now(), replaced)
       return changes.write(tx, ring, change, writing(principal, [prepared]))
     })
+    const state = await material.taking([prepared], transaction, (state) => state?.keys)
     if (state) view.put(state)
-    else material.discard(prepared)
   }
 
   function writing(principal: Principal, prepared: readonly Prepared[], reason?: string) {
@@ -99,13 +96,15 @@ export function createRotation(parts: RotationParts) {
     const { activateAt, full = false, force } = request
     const rules = policy(ring)
     const at = now()
+    // One damaged key of the past does not stand in the way of a new one.
+    const usable = keys.filter((key) => key.state !== 'retired' || changes.isWritable(key))
     const row = await material.toRow(tx, prepared, at)
     if (activateAt !== undefined) {
       const change = lifecycle.schedule(row, activateAt, at)
       return { change, kid: row.kid, unsafeUntil: undefined }
     }
     if (rules.mode === 'nomad') {
-      const change = lifecycle.activateFresh(keys, row, full, at)
+      const change = lifecycle.activateFresh(usable, row, full, at)
       return { change, kid: row.kid, unsafeUntil: undefined }
     }
     const standby = lifecycle.standbyOf(keys)
@@ -118,7 +117,7 @@ export function createRotation(parts: RotationParts) {
         { extra: { safeAt: toIso(safeAt), kid: standby.kid } },
       )
     }
-    const change = lifecycle.promote(keys, standby.kid, row, { full, policy: rules, now: at })
+    const change = lifecycle.promote(usable, standby.kid, row, { full, policy: rules, now: at })
     return { change, kid: standby.kid, unsafeUntil: safeAt > at ? safeAt : undefined }
   }
 
@@ -161,13 +160,14 @@ export function createRotation(parts: RotationParts) {
           if (lifecycle.activeOf(laneOf(ring, keys, alg))) continue
           context.log.warn({ ring: ring.name, alg }, 'no active key; making one')
           const prepared = await material.prepare(ring, alg)
-          const state = await store.transaction(async (tx) => {
+          const transaction = store.transaction(async (tx) => {
             const lane = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
             if (lifecycle.activeOf(lane)) return undefined
             const row = await material.toRow(tx, prepared, now())
             const change = lifecycle.activateFresh(lane, row, false, now())
             return changes.write(tx, ring, change, writing(system, [prepared]))
           })
+          const state = await material.taking([prepared], transaction, (state) => state?.keys)
           if (state) view.put(state)
         }
       }
@@ -183,9 +183,13 @@ export function createRotation(parts: RotationParts) {
 
     /**
      * Rotates every lane of a ring, or one. In `safe` mode the standby is promoted and a new one published.
-     * @throws Problem `ring_not_found`, `key_conflict`, `algorithm_unavailable`, `activation_unsafe`, `wrap_failed`
+     * @throws Problem `ring_not_found`, `key_conflict`, `algorithm_unavailable`, `activation_unsafe`, `wrap_failed`,
+     * `not_ready` before anything is unsealed, `key_unusable` when the standby cannot sign
      */
     async rotate(request: RotateRequest, principal: Principal): Promise<Rotated> {
+      if (!view.isUnsealed()) {
+        throw new Problem('not_ready', 'keyring has not been initialized yet')
+      }
       const ring = view.ring(request.ring)?.ring
       if (!ring) throw new Problem('ring_not_found', `No ring ${request.ring}`)
       const lanes = check(ring, request)
@@ -193,51 +197,52 @@ export function createRotation(parts: RotationParts) {
         for (const alg of lanes) await ensureStandby(ring, alg, principal)
       }
       const prepared = await Promise.all(lanes.map((alg) => material.prepare(ring, alg)))
-      try {
-        const { state, ...result } = await store.transaction(async (tx) => {
-          const before = await tx.keys.ofRing(ring.id)
-          const decisions = await Promise.all(
-            prepared.map((one) => decide(tx, laneOf(ring, before, one.material.alg), one, request)),
-          )
-          const change: RingChange = {
-            insert: decisions.flatMap(({ change }) => change.insert),
-            update: decisions.flatMap(({ change }) => change.update),
-            delete: decisions.flatMap(({ change }) => change.delete),
-          }
-          const kids = decisions.map(({ kid }) => kid)
-          const unsafe = decisions.flatMap(({ unsafeUntil }) => unsafeUntil ?? [])
-          const unsafeUntil = unsafe.sort().at(-1)
-          if (request.dryRun) {
-            const after = applied(before, change)
-            return {
-              state: undefined,
-              keys: after.filter(({ kid }) => kids.includes(kid)),
-              plan: await planOf(tx, ring, after),
-              index: view.index(),
-              unsafeUntil,
-            }
-          }
-          const writes = writing(principal, prepared, request.reason)
-          const state = await changes.write(tx, ring, change, writes)
+      const transaction = store.transaction(async (tx) => {
+        const before = await tx.keys.ofRing(ring.id)
+        const decisions = await Promise.all(
+          prepared.map((one) => decide(tx, laneOf(ring, before, one.material.alg), one, request)),
+        )
+        const change: RingChange = {
+          insert: decisions.flatMap(({ change }) => change.insert),
+          update: decisions.flatMap(({ change }) => change.update),
+          delete: decisions.flatMap(({ change }) => change.delete),
+        }
+        const kids = decisions.map(({ kid }) => kid)
+        const unsafeUntil = latest(decisions.flatMap(({ unsafeUntil }) => unsafeUntil ?? []))
+        if (request.dryRun) {
+          const after = applied(before, change)
           return {
-            state,
-            keys: state.keys.filter(({ kid }) => kids.includes(kid)),
-            plan: await planOf(tx, ring, state.keys),
-            index: state.index ?? 0n,
+            state: undefined,
+            keys: after.filter(({ kid }) => kids.includes(kid)),
+            plan: await planOf(tx, ring, after),
+            index: view.index(),
             unsafeUntil,
           }
-        })
-        if (state) view.put(state)
-        else for (const one of prepared) material.discard(one)
-        if (state && ring.id === 'default') reseal.start()
-        return result
-      } catch (error) {
-        for (const one of prepared) material.discard(one)
-        throw error
-      }
+        }
+        const writes = writing(principal, prepared, request.reason)
+        const state = await changes.write(tx, ring, change, writes)
+        return {
+          state,
+          keys: state.keys.filter(({ kid }) => kids.includes(kid)),
+          plan: await planOf(tx, ring, state.keys),
+          index: state.index ?? 0n,
+          unsafeUntil,
+        }
+      })
+      const rotated = await material.taking(prepared, transaction, ({ state }) => state?.keys)
+      const { state, ...result } = rotated
+      if (state) view.put(state)
+      if (state && ring.id === 'default') reseal.start()
+      return result
     },
   }
 }
+
+const latest = (times: readonly Instant[]): Instant | undefined =>
+  times.reduce<Instant | undefined>(
+    (max, at) => (max === undefined || at > max ? at : max),
+    undefined,
+  )
 
 /** The rows as a change would leave them. */
 function applied(keys: readonly Key[], change: RingChange): Key[] {

@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import { system } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { Key } from '../store/keys.ts'
 import type { Ring } from '../store/rings.ts'
-import { type Duration, type Instant, toIso, toMillis } from '../time.ts'
+import { type Duration, type Instant, MINUTE, toIso, toMillis } from '../time.ts'
 import type { Step } from './lifecycle.ts'
 import * as lifecycle from './lifecycle.ts'
 import { laneOf, lanesOf, type Rotation, type RotationParts } from './rotation.ts'
@@ -13,6 +14,7 @@ import type { Sealing } from './sealing.ts'
 
 const LEASE = 'keyring'
 const CLOCK = 'clock_seen_at'
+const JUMP = 'clock_jump'
 
 /** Remembers which steps were due at an earlier look. Pure but for its memory; `at` is monotonic. */
 export function createConfirmation(interval: Duration) {
@@ -53,6 +55,10 @@ export function createClockWatch(tolerance: Duration) {
     behind(wall: Instant, remembered: Instant): void {
       if (wall < remembered - tolerance) jump = { seenAt: wall, by: wall - remembered }
     },
+    /** A restart is no confirmation. */
+    restore(before: ClockJump): void {
+      jump ??= before
+    },
     jump: () => jump,
     confirm(): void {
       jump = undefined
@@ -79,46 +85,67 @@ export function createScheduler(
   const confirmation = createConfirmation(interval)
   const clock = createClockWatch(parts.tolerance)
   let rememberedAt = 0n
+  let rememberedJump: ClockJump | undefined
   let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
 
   /** Remembers the wall clock at most once a minute, so that a restart notices when it was set back. */
   async function remember(): Promise<void> {
     const at = now()
-    if (clock.jump() || at - rememberedAt < 60_000_000_000n) return
+    if (clock.jump() || at - rememberedAt < MINUTE) return
     rememberedAt = at
     await store.transaction((tx) => tx.settings.set(CLOCK, String(at)))
   }
 
+  async function rememberJump(jump: ClockJump | undefined): Promise<void> {
+    if (jump === rememberedJump) return
+    const value = jump ? { seenAt: String(jump.seenAt), by: String(jump.by) } : null
+    await store.transaction((tx) => tx.settings.set(JUMP, value))
+    rememberedJump = jump
+  }
+
+  /** Has the view look again at rows that were edited outside while nothing else was written. */
+  async function noticeEdits(ring: Ring): Promise<void> {
+    const seen = view.ring(ring.name)
+    const keys = await store.read.keys.ofRing(ring.id)
+    const isNews = (key: Key) => {
+      const before = seen?.keys.find(({ kid }) => kid === key.kid)?.privateSealed
+      const resealed = !isDeepStrictEqual(key.privateSealed, before)
+      return resealed || (changes.isTampered(key) && !seen?.withheld.has(key.kid))
+    }
+    if (keys.length === seen?.keys.length && !keys.some(isNews)) return
+    view.put(await store.transaction((tx) => changes.stateOf(tx, ring)))
+  }
+
   async function stepsOf(ring: Ring, alg: Ring['algorithms'][0], tx = store.read): Promise<Step[]> {
     const keys = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
-    return lifecycle.step(keys, alg, await changes.facts(tx, keys), policy(ring), now())
+    const steps = lifecycle.step(keys, alg, await changes.facts(tx, keys), policy(ring), now())
+    return steps.filter((step) => {
+      const key = 'kid' in step ? keys.find(({ kid }) => kid === step.kid) : undefined
+      if (!key || step.do === 'promote') return true
+      return step.do === 'withdraw' ? changes.isWritable(key) : !changes.isTampered(key)
+    })
   }
 
   /** Generates what the step needs, then decides again inside the transaction: losing a race changes nothing. */
   async function apply(ring: Ring, alg: Ring['algorithms'][0], step: Step): Promise<void> {
     const safe = policy(ring).mode === 'safe'
     const needsKey = step.do === 'prepublish' || (step.do === 'promote' && safe)
-    const prepared = needsKey ? await material.prepare(ring, alg) : undefined
-    try {
-      const state = await store.transaction(async (tx) => {
-        const again = await stepsOf(ring, alg, tx)
-        if (!again.some((one) => same(one, step))) return undefined
-        const keys = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
-        const row = prepared && (await material.toRow(tx, prepared, now()))
-        const change = changeOf(step, keys, row, ring)
-        const writes = rotation.writing(system, prepared ? [prepared] : [])
-        return changes.write(tx, ring, change, writes)
-      })
-      if (state) view.put(state)
-      if (prepared && !state?.keys.some(({ kid }) => kid === prepared.kid))
-        material.discard(prepared)
-      if (state && step.do === 'delete') sealing.forget(step.kid)
-      if (state && step.do === 'promote' && ring.id === 'default') reseal.start()
-    } catch (error) {
-      if (prepared) material.discard(prepared)
-      throw error
-    }
+    const prepared = needsKey ? [await material.prepare(ring, alg)] : []
+    const transaction = store.transaction(async (tx) => {
+      const again = await stepsOf(ring, alg, tx)
+      if (!again.some((one) => same(one, step))) return undefined
+      const keys = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
+      const [one] = prepared
+      const row = one && (await material.toRow(tx, one, now()))
+      const change = changeOf(step, keys, row, ring)
+      return changes.write(tx, ring, change, rotation.writing(system, prepared))
+    })
+    const state = await material.taking(prepared, transaction, (state) => state?.keys)
+    if (!state) return
+    view.put(state)
+    if (step.do === 'delete') sealing.forget(step.kid)
+    if (step.do === 'promote' && ring.id === 'default') reseal.start()
   }
 
   function changeOf(
@@ -141,20 +168,22 @@ export function createScheduler(
     await rotation.ensureStandby(ring, alg, system)
     const steps = await stepsOf(ring, alg)
     if (policy(ring).mode === 'nomad') {
-      for (const step of steps) await apply(ring, alg, step)
+      for (const step of steps) await guarded(ring, () => apply(ring, alg, step))
     } else {
-      due.push(...steps)
+      due.push(...steps.filter(isIrreversible))
     }
   }
 
   async function tick(): Promise<void> {
     if (!view.isUnsealed()) return
     const jump = clock.look(now(), monotonic())
+    await rememberJump(jump)
     const ttl = toMillis(interval) * 3 + 1000
     const epoch = await store.transaction((tx) => tx.leases.acquire(LEASE, parts.holder, ttl))
     if (epoch === undefined) return
     const due: { ring: Ring; alg: Ring['algorithms'][0]; step: Step }[] = []
     for (const { ring } of view.rings()) {
+      await guarded(ring, () => noticeEdits(ring))
       for (const alg of lanesOf(ring)) {
         const steps: Step[] = []
         await guarded(ring, () => lane(ring, alg, steps))
@@ -203,6 +232,8 @@ export function createScheduler(
     async start(): Promise<void> {
       const remembered = await store.read.settings.get(CLOCK)
       if (typeof remembered === 'string') clock.behind(now(), BigInt(remembered))
+      const jump = (await store.read.settings.get(JUMP)) as { seenAt: string; by: string } | null
+      if (jump) clock.restore({ seenAt: BigInt(jump.seenAt), by: BigInt(jump.by) })
       clock.look(now(), monotonic())
       const run = () => {
         this.tick().catch((error: unknown) => log.error({ err: error }, 'a tick failed'))
@@ -211,11 +242,15 @@ export function createScheduler(
     },
 
     clockJump: clock.jump,
+    /** The same, after a look at the clock: what is decided between two ticks asks here. */
+    lookAtClock: () => clock.look(now(), monotonic()),
 
     /** An operator says that the wall clock is right; frozen steps go on. */
     async confirmClock(): Promise<void> {
       clock.confirm()
       await store.transaction((tx) => tx.settings.set(CLOCK, String(now())))
+      await store.transaction((tx) => tx.settings.set(JUMP, null))
+      rememberedJump = undefined
     },
 
     async close(): Promise<void> {
@@ -224,6 +259,9 @@ export function createScheduler(
     },
   }
 }
+
+const isIrreversible = (step: Step): boolean =>
+  step.do === 'promote' || step.do === 'withdraw' || step.do === 'delete'
 
 const same = (a: Step, b: Step): boolean =>
   a.do === b.do && ('kid' in a ? a.kid : '') === ('kid' in b ? b.kid : '')

@@ -81,9 +81,14 @@ export function createSealing(installation: string) {
 
     /**
      * Makes the data key of a new root key and wraps it with every provider.
-     * @throws Problem `wrap_failed` with the provider's message; nothing is kept then
+     * @throws Problem `wrap_failed` with the provider's message, `not_ready` without any; nothing is kept then
      */
     async createRoot(kid: string): Promise<Wrap[]> {
+      // A data key without a wrap would be lost with the process.
+      if (providers.length === 0) {
+        throw new Problem('not_ready', 'keyring has not been initialized yet')
+      }
+      if (providers.length === 0) throw new Problem('not_ready', 'The KEK is not proven yet')
       const dataKey = randomBytes(KEY_BYTES)
       const wraps = await Promise.all(
         providers.map(async (provider) => ({

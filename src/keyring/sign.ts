@@ -1,6 +1,12 @@
 import type { Context, Principal } from '../context.ts'
-import { type Algorithm, type SigningKey, signCompact } from '../core/index.ts'
-import { Problem } from '../errors.ts'
+import {
+  type Algorithm,
+  MAX_TOKEN_SIZE,
+  type SigningKey,
+  screenCompact,
+  signCompact,
+} from '../core/index.ts'
+import { isProblem, Problem } from '../errors.ts'
 import type { Ring } from '../store/rings.ts'
 import { toSeconds } from '../time.ts'
 import { applyProfile, checkUnprofiled, type Profile } from './profiles.ts'
@@ -72,6 +78,7 @@ export function createSigning(parts: SignParts) {
         continue
       }
       const token = await signCompact(signer, header, claims)
+      checkReadable(token, header)
       onSigned(ring.name, signer)
       return { token, kid: signer.kid, exp }
     }
@@ -102,43 +109,87 @@ export function createSigning(parts: SignParts) {
     return { ...minted, typ: minted.typ ?? 'JWT', iss: minted.iss ?? issuerOf(ring) }
   }
 
+  function ringNamed(name: string): Ring {
+    const ring = view.ring(name)?.ring
+    if (!ring) throw new Problem('ring_not_found', `No ring ${name}`)
+    if (OURS_ALONE.has(ring.id)) {
+      throw new Problem('ring_reserved', `The keys of ring ${ring.name} sign for this server only`)
+    }
+    return ring
+  }
+
+  /** All that can be refused is refused here; what it returns only signs. */
+  async function prepare(ring: Ring, request: SignRequest, principal: Principal) {
+    const { claims, typ, header, iss } = await bounded(ring, request, principal)
+    const limit = ring.maxTokenTtl ?? parts.maxTokenTtl
+    if (request.ttl > limit) {
+      throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
+    }
+    signerOf(ring, request.algorithm)
+    if (isDeeper(claims, MAX_DEPTH)) {
+      throw new Problem('invalid_request', `The claims are nested deeper than ${MAX_DEPTH} levels`)
+    }
+    return (): Promise<Signed> => {
+      const now = toSeconds(context.now())
+      const times = { iat: now, nbf: now, exp: now + request.ttl }
+      const all = { ...(iss !== undefined && { iss }), ...claims, ...times, jti: context.newId() }
+      return signWithPromise(ring, request, { ...header, typ }, all)
+    }
+  }
+
   return {
     /**
      * Signs one JWT; sets `iss iat nbf exp jti`.
      * @throws Problem `ring_not_found`, `ring_reserved`, `forbidden`, `claim_reserved`, `profile_violation`,
-     * `ttl_too_long`, `algorithm_unavailable`, `not_ready`
+     * `ttl_too_long`, `algorithm_unavailable`, `invalid_request`, `not_ready`
      */
     async sign(ringName: string, request: SignRequest, principal: Principal): Promise<Signed> {
-      const ring = view.ring(ringName)?.ring
-      if (!ring) throw new Problem('ring_not_found', `No ring ${ringName}`)
-      if (OURS_ALONE.has(ring.id)) {
-        throw new Problem(
-          'ring_reserved',
-          `The keys of ring ${ring.name} sign for this server only`,
-        )
+      const mint = await prepare(ringNamed(ringName), request, principal)
+      return mint()
+    },
+
+    /** Signs all or none. @throws Problem as `sign`, with `item`: the place of the first that is refused */
+    async signBatch(
+      ringName: string,
+      requests: readonly SignRequest[],
+      principal: Principal,
+    ): Promise<Signed[]> {
+      const ring = ringNamed(ringName)
+      const mints = []
+      for (const [item, request] of requests.entries()) {
+        const mint = await prepare(ring, request, principal).catch((error: unknown) => {
+          if (!isProblem(error)) throw error
+          const { code, detail, extra } = error
+          throw new Problem(code, `batch/${item}: ${detail}`, { extra: { ...extra, item } })
+        })
+        mints.push(mint)
       }
-      const { claims, typ, header, iss } = await bounded(ring, request, principal)
-      const limit = ring.maxTokenTtl ?? parts.maxTokenTtl
-      if (request.ttl > limit) {
-        throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
-      }
-      const now = toSeconds(context.now())
-      return signWithPromise(
-        ring,
-        request,
-        { ...header, typ },
-        {
-          ...(iss !== undefined && { iss }),
-          ...claims,
-          iat: now,
-          nbf: now,
-          exp: now + request.ttl,
-          jti: context.newId(),
-        },
-      )
+      return Promise.all(mints.map((mint) => mint()))
     },
   }
 }
+
+/** What our own verifier takes: a token that nobody reads is no use. */
+const MAX_DEPTH = 32
+
+/** What a caller puts into the header is screened as a verifier would; our own part of it is known to be good. */
+function checkReadable(token: string, header: Record<string, unknown>): void {
+  if (token.length > MAX_TOKEN_SIZE) {
+    throw new Problem('invalid_request', `The token would have more than ${MAX_TOKEN_SIZE} bytes`)
+  }
+  if (Object.keys(header).length <= 1) return
+  try {
+    screenCompact(token)
+  } catch (error) {
+    if (!isProblem(error, 'token_malformed')) throw error
+    throw new Problem('invalid_request', `No verifier would take this header: ${error.detail}`)
+  }
+}
+
+const isDeeper = (value: unknown, levels: number): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (levels === 0 || Object.values(value).some((member) => isDeeper(member, levels - 1)))
 
 const first = (signers: ReadonlyMap<string, SigningKey> | undefined) =>
   signers?.values().next().value

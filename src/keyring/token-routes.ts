@@ -40,9 +40,7 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
         const { body, principal } = request
         reply.header('cache-control', 'no-store')
         if (!('batch' in body)) return signing.sign(ring, body, principal)
-        return {
-          batch: await Promise.all(body.batch.map((one) => signing.sign(ring, one, principal))),
-        }
+        return { batch: await signing.signBatch(ring, body.batch, principal) }
       },
     )
 
@@ -104,8 +102,12 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
           throw new Problem('unauthenticated', failed?.reason ?? 'A bearer token is needed')
         }
         const { sub } = verdict.claims ?? {}
+        const subject = typeof sub === 'string' ? sub : ''
+        if (!subject.isWellFormed()) {
+          throw new Problem('unauthenticated', 'The sub is not valid Unicode')
+        }
         return reply
-          .header('x-auth-subject', headerSafe(typeof sub === 'string' ? sub : ''))
+          .header('x-auth-subject', headerSafe(subject))
           .header(
             'x-auth-claims',
             Buffer.from(JSON.stringify(verdict.claims)).toString('base64url'),

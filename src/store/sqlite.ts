@@ -67,6 +67,8 @@ export function openSqliteStore(options: SqliteOptions): Store {
         createQueryCompiler: () => new SqliteQueryCompiler(),
       },
     })
+    // The first use of a driver takes a detour in Kysely, on which later ones could overtake.
+    const ready = db.connection().execute(async () => {})
     return createStore({
       ...options,
       db,
@@ -74,6 +76,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
       isRetryable: () => false,
       async close() {
         // Waits its turn like a query: what was begun before is answered.
+        await ready
         await db.connection().execute(async () => void database.close())
         await db.destroy()
         lock?.close()

@@ -116,6 +116,28 @@ test('schema failures are 422 and say where: in the body, the query, the path or
   assert.deepEqual(await post('/things/a', { name: 'n' }, { 'x-odd': 'abc' }), ['header/x-odd'])
 })
 
+test('of alternatives that all fail, the one that was meant says where', async (t) => {
+  const { app } = testApp(t)
+  const one = z.strictObject({ name: z.string(), ttl: z.int() })
+  const body = z.union([one, z.strictObject({ batch: z.array(one) })])
+  app.post('/either', { config: open, schema: { body } }, async () => 'ok')
+  const single = await app.inject({
+    method: 'POST',
+    url: '/either',
+    payload: { name: 'a', ttl: 'b' },
+  })
+  assert.deepEqual(
+    single.json().errors.map(({ path }: { path: string }) => path),
+    ['body/ttl'],
+  )
+  const payload = { batch: [{ name: 'a', ttl: 1 }, { name: 'a' }] }
+  const batch = await app.inject({ method: 'POST', url: '/either', payload })
+  assert.deepEqual(
+    batch.json().errors.map(({ path }: { path: string }) => path),
+    ['body/batch/1/ttl'],
+  )
+})
+
 test('a schema failure of many members is cut short', () => {
   const issue = { instancePath: `/${'x'.repeat(500)}`, message: 'y'.repeat(500), params: {} }
   const symbol = Symbol.for('ZodFastifySchemaValidationError')

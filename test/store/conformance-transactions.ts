@@ -19,13 +19,20 @@ function listen(store: Store): string[][] {
   return told
 }
 
-/** Starts work that fails at once and leaves calls behind that would write later. */
-function failWithLeftovers(tx: Tx): Promise<never> {
-  const leftover = async () => {
-    for (let step = 0; step < 20; step++) await tx.counters.next('leftover')
+const turnOfTheLoop = () => new Promise((resolve) => setImmediate(resolve))
+
+/** Fails at once, with calls under way that would write later: several, and one of several statements. */
+function failWithLeftovers(ringId: string, rootKid: string) {
+  return async (tx: Tx): Promise<never> => {
+    const insert = times(5, () => aKey({ ringId, rootKid }))
+    tx.keys.apply(change({ insert })).catch(() => {})
+    const leftover = async () => {
+      for (let step = 0; step < 200; step++) await tx.counters.next('leftover')
+    }
+    for (let i = 0; i < 3; i++) leftover().catch(() => {})
+    await tx.installation.get()
+    throw new Error('failed early')
   }
-  for (let i = 0; i < 3; i++) leftover().catch(() => {})
-  return tx.installation.get().then(() => Promise.reject(new Error('failed early')))
 }
 
 /** Fails where a deferred constraint is checked: a root key without its key. */
@@ -119,7 +126,7 @@ export function transactionConformance(check: Check): void {
     const work = store.transaction(async (tx) => {
       await tx.counters.next('n')
       half.resolve()
-      await new Promise((resolve) => setImmediate(resolve))
+      await turnOfTheLoop()
       throw new Error('on purpose')
     })
     const refused = assert.rejects(work)
@@ -141,9 +148,11 @@ export function transactionConformance(check: Check): void {
   })
 
   check('calls that failed work left behind write nothing', async (store) => {
-    await assert.rejects(store.transaction(failWithLeftovers), /failed early/)
+    const { root, ring } = await seed(store)
+    await assert.rejects(store.transaction(failWithLeftovers(ring.id, root.kid)), /failed early/)
     await store.transaction((tx) => tx.settings.set('a', 1))
     assert.equal(await store.read.counters.get('leftover'), 0n)
+    assert.deepEqual(await store.read.keys.ofRing(ring.id), [])
   })
 
   check('a transaction is over when its work is', async (store) => {
@@ -173,6 +182,24 @@ export function transactionConformance(check: Check): void {
       await assert.rejects(store.read.counters.get('n'))
     },
   )
+
+  for (const first of [true, false]) {
+    check(
+      `close waits for slow work, ${first ? 'the first' : 'not the first'} of all`,
+      async (store) => {
+        if (!first) await store.read.counters.get('n')
+        const slow = store.transaction(async (tx) => {
+          for (let i = 0; i < 5; i++) await turnOfTheLoop()
+          return tx.counters.next('n')
+        })
+        const read = store.read.counters.get('n')
+        const closed = store.close()
+        assert.equal(await slow, 1n)
+        assert.equal(await read, 1n)
+        await closed
+      },
+    )
+  }
 
   // Events -------------------------------------------------------------------------------------------
 
@@ -355,12 +382,14 @@ export function transactionConformance(check: Check): void {
   })
 
   check('calls that a failed grouped caller left behind write nothing', async (store) => {
+    const { root, ring } = await seed(store)
     const answers = await Promise.allSettled([
-      store.grouped(failWithLeftovers),
+      store.grouped(failWithLeftovers(ring.id, root.kid)),
       ...times(40, () => store.grouped((tx) => tx.counters.next('n'))),
     ])
     assert.equal(answers.filter(({ status }) => status === 'rejected').length, 1)
     assert.equal(await store.read.counters.get('leftover'), 0n)
+    assert.deepEqual(await store.read.keys.ofRing(ring.id), [])
     assert.equal(await store.read.counters.get('n'), 40n)
   })
 

@@ -1,0 +1,100 @@
+// The client of the measurements, in a process of its own: raw keep-alive connections, one request at a time on each,
+// as little parsing as possible, so that the server is what is measured.
+import { connect, type Socket } from 'node:net'
+import type { Load, LoadResult } from './load.ts'
+
+const LENGTH = /\r\ncontent-length: (\d+)/i
+
+/** Calls `onAnswer(status)` for every whole answer on a connection. Throws on what it cannot read. */
+function createReader(onAnswer: (status: number) => void): (chunk: Buffer) => void {
+  let rest: Buffer | undefined
+  let missing = 0
+  let status = 0
+  return (chunk) => {
+    if (missing > 0) {
+      missing -= chunk.length
+      if (missing <= 0) onAnswer(status)
+      return
+    }
+    const bytes = rest ? Buffer.concat([rest, chunk]) : chunk
+    const end = bytes.indexOf('\r\n\r\n')
+    if (end === -1) {
+      rest = Buffer.from(bytes)
+      return
+    }
+    rest = undefined
+    const head = bytes.toString('latin1', 0, end)
+    status = Number(head.slice(9, 12))
+    const length = status === 304 || status === 204 ? 0 : Number(LENGTH.exec(head)?.[1])
+    if (Number.isNaN(length)) throw new Error(`No content-length in: ${head}`)
+    missing = end + 4 + length - bytes.length
+    if (missing <= 0) onAnswer(status)
+  }
+}
+
+interface Counts {
+  answers: number
+  /** Milliseconds, one for each answer. */
+  times: number[]
+}
+
+/** Asks as often as it can on one connection, or every `pauseMillis`, until `stop` says so. */
+function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
+  const request = Buffer.from(load.request)
+  return new Promise((resolve, reject) => {
+    const socket: Socket = connect({ port: load.port, host: '127.0.0.1', noDelay: true })
+    let sentAt = 0
+    const send = () => {
+      if (stop()) {
+        socket.end()
+        resolve()
+        return
+      }
+      sentAt = performance.now()
+      socket.write(request)
+    }
+    const read = createReader((status) => {
+      if (status !== load.status) return reject(new Error(`Answered with ${status}`))
+      const at = performance.now()
+      counts.answers++
+      counts.times.push(at - sentAt)
+      if (load.pauseMillis === undefined) send()
+      else setTimeout(send, load.pauseMillis)
+    })
+    socket.on('connect', send).on('data', read)
+    socket.on('error', reject)
+    socket.on('close', () => reject(new Error('The server closed the connection')))
+  })
+}
+
+/** Waking a sleeping client costs the server more than answering it, and as much for whoever is measured. */
+function spinUntil(stop: () => boolean): void {
+  if (!stop()) setImmediate(spinUntil, stop)
+}
+
+async function run(load: Load): Promise<LoadResult> {
+  const counts: Counts = { answers: 0, times: [] }
+  const start = performance.now()
+  const before = process.cpuUsage()
+  const end = start + load.millis
+  const stop = () => performance.now() >= end
+  if (load.pauseMillis === undefined) spinUntil(stop)
+  await Promise.all(Array.from({ length: load.connections }, () => drive(load, stop, counts)))
+  const millis = performance.now() - start
+  const { user, system } = process.cpuUsage(before)
+  counts.times.sort((a, b) => a - b)
+  const at = (share: number) => counts.times[Math.floor(counts.times.length * share)] ?? 0
+  return {
+    ...{ perSecond: (counts.answers * 1000) / millis, answers: counts.answers },
+    ...{ p50: at(0.5), p99: at(0.99), worst: counts.times.at(-1) ?? 0 },
+    busy: (user + system) / 1000 / millis,
+  }
+}
+
+process.on('disconnect', () => process.exit(0))
+process.on('message', (load: Load) => {
+  run(load).then(
+    (result) => process.send?.({ result }),
+    (error: unknown) => process.send?.({ failure: String(error) }),
+  )
+})

@@ -1,0 +1,58 @@
+// What our HTTP API answers, as far as the command line reads it (openapi.yaml has the whole).
+
+export interface KeyAnswer {
+  kid: string
+  state: string
+  createdAt: string
+  /** Planned activation of a key that waits. */
+  activatesAt: string | null
+}
+
+export interface PlanAnswer {
+  kid: string
+  step: string
+  at: string | null
+  why: string
+}
+
+export interface RingAnswer {
+  name: string
+  algorithms: string[]
+  issuer: string | null
+  rotationThreshold: string
+  /** Seconds. */
+  maxTokenTtl: number
+  createdAt: string
+}
+
+export interface ProfileAnswer {
+  name: string
+  sub: string
+  aud: string[]
+  /** Seconds. */
+  maxTtl: number
+  createdAt: string
+  updatedAt: string
+}
+
+export interface ApiTokenAnswer {
+  name: string
+  role?: string
+  grants: string[]
+  tenant?: string
+  createdAt: string
+  expiresAt?: string
+}
+
+export interface VerdictAnswer {
+  valid: boolean
+  checks: { name: string; ok: boolean; reason?: string }[]
+}
+
+export interface StatusAnswer {
+  rotationMode: string
+  clockJump: { seenAt: string; byMs: number } | null
+  quarantined: string[]
+  damaged: string[]
+  rings: { name: string; warnings: string[] }[]
+}

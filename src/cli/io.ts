@@ -1,0 +1,44 @@
+import { Problem } from '../errors.ts'
+
+/** What a command has of the process around it. */
+export interface Io {
+  out(text: string): void
+  err(text: string): void
+  /** All of standard input. */
+  stdin(): Promise<string>
+  /** Undefined: that of the process. */
+  env: Record<string, string | undefined> | undefined
+  /** Aborted by the first SIGINT from now on; a second one ends the process as ever. */
+  interrupted(): AbortSignal
+}
+
+/** The process itself. A reader of its output that goes away ends it, as with any other command. */
+export function openProcessIo(): Io {
+  process.stdout.on('error', () => process.exit(1))
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    env: undefined,
+    async stdin() {
+      const chunks: Buffer[] = []
+      for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk))
+      return Buffer.concat(chunks).toString()
+    },
+    interrupted() {
+      const controller = new AbortController()
+      process.once('SIGINT', () => controller.abort())
+      return controller.signal
+    },
+  }
+}
+
+/** What is wrong with the command line itself: exit code 2. */
+export const usage = (text: string): Problem => new Problem('wrong_usage', text)
+
+/** What went wrong, as it is printed: exit code 1. */
+export const failure = (text: string, cause?: unknown): Problem =>
+  new Problem('command_failed', text, { cause })
+
+/** The system's word for an error, such as `ENOENT`. */
+export const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'

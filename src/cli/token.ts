@@ -1,0 +1,88 @@
+import type { VerdictAnswer } from './answers.ts'
+import { createClient } from './client.ts'
+import { command, segment } from './command.ts'
+import { text, toggle } from './flags.ts'
+import { parseObject, readObject, readSource, toDurationField } from './input.ts'
+import { usage } from './io.ts'
+import { columns, plain } from './table.ts'
+
+const json = toggle("the API's answer as it is")
+
+const sign = command({
+  name: 'token sign',
+  summary: 'Signs a JWT and prints it',
+  flags: {
+    ring: text('NAME', 'ring whose active key signs; default: default'),
+    profile: text('NAME', 'signing profile; without one this needs sign@ring:NAME'),
+    sub: text('SUBJECT', 'the claim sub'),
+    claims: text('JSON|@FILE', 'further claims, a JSON object; @- reads standard input'),
+    ttl: text('DURATION', 'lifetime, such as 15m, or whole seconds; needed'),
+    typ: text('TYPE', 'header parameter typ; default: JWT'),
+    header: text('JSON|@FILE', 'further header parameters, as the profile allows'),
+    algorithm: text('ALG', 'default: the first of the ring'),
+    json,
+  },
+  async run({ values, io }) {
+    const { profile, sub, ttl, typ, algorithm } = values
+    if (!ttl) throw usage('-ttl is needed, such as -ttl 15m')
+    const given = values.claims ? await readObject(values.claims, '-claims', io) : {}
+    if (sub !== undefined && 'sub' in given) throw usage('sub is in -claims and in -sub')
+    const header = values.header ? await readObject(values.header, '-header', io) : undefined
+    const client = createClient(values, io)
+    const { value, text } = await client.json<{ token: string }>(
+      'POST',
+      `/v1/rings/${segment(values.ring || 'default')}/sign`,
+      {
+        claims: { ...given, ...(sub !== undefined && { sub }) },
+        ttl: toDurationField(ttl, '-ttl'),
+        ...(profile && { profile }),
+        ...(typ && { typ }),
+        ...(header && { header }),
+        ...(algorithm && { algorithm }),
+      },
+    )
+    io.out(values.json ? text : `${value.token}\n`)
+    return 0
+  },
+})
+
+const verify = command({
+  name: 'token verify',
+  argument: 'token',
+  summary: 'Checks a JWT, says how each check went, and exits 1 when it is not valid',
+  notes: ['The token - is read from standard input'],
+  flags: {
+    ring: text('NAME', 'ring whose keys it must be signed with; default: default'),
+    jwks: text('FILE', 'JWK Set whose keys it must be signed with, instead of a ring'),
+    audience: text('AUDIENCE', 'the claim aud must hold it'),
+    issuer: text('ISSUER', "the claim iss must be it; default: the ring's issuer"),
+    json,
+  },
+  async run({ values, argument, io }) {
+    const { ring, jwks, audience, issuer } = values
+    if (ring && jwks) throw usage('One of -ring and -jwks says whose keys; both are given')
+    if (jwks === '-' && argument === '-') throw usage('Only one of both can be standard input')
+    const set = jwks ? parseObject(await readSource(jwks, '-jwks', io), '-jwks') : undefined
+    const token = argument === '-' ? (await io.stdin()).trim() : argument
+    const { value, text } = await createClient(values, io).json<VerdictAnswer>(
+      'POST',
+      '/v1/verify',
+      {
+        token,
+        with: set ? { jwks: set } : { ring: ring || 'default' },
+        ...(audience && { audience }),
+        ...(issuer && { issuer }),
+      },
+    )
+    if (values.json) io.out(text)
+    else {
+      const lines = value.checks.map(({ name, ok, reason }) => [
+        ...[ok ? 'ok' : 'failed', plain(name), plain(reason ?? '')],
+      ])
+      io.out(`${columns(lines)}\nThe token is ${value.valid ? 'valid' : 'not valid'}\n`)
+    }
+    return value.valid ? 0 : 1
+  },
+})
+
+export const token = { sign, verify }
