@@ -78,7 +78,7 @@ async function run(load: Load): Promise<LoadResult> {
   const before = process.cpuUsage()
   const end = start + load.millis
   const stop = () => performance.now() >= end
-  if (load.pauseMillis === undefined) spinUntil(stop)
+  if (load.pauseMillis === undefined && !process.env['NOSPIN']) spinUntil(stop)
   await Promise.all(Array.from({ length: load.connections }, () => drive(load, stop, counts)))
   const millis = performance.now() - start
   const { user, system } = process.cpuUsage(before)

@@ -34,7 +34,7 @@ export interface Client {
 /** Starts a program of this folder with a channel to it. */
 export function startChild(file: string, args: readonly string[] = []): ChildProcess {
   return fork(join(import.meta.dirname, file), [...args], {
-    env: { PATH: process.env['PATH'], NODE_ENV: 'production' },
+    env: { PATH: process.env['PATH'], NODE_ENV: 'production', ...(process.env['NOSPIN'] && {NOSPIN:'1'}) },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
 }

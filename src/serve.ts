@@ -18,6 +18,7 @@ import { loadOrCreateKek } from './kek/kek-file.ts'
 import { readMigrations } from './store/migrations.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
+import { formatDuration, toMillis } from './time.ts'
 
 // Configuration → store → migrations → app → listen and publish → KEK → first keys → ready. And back, in reverse.
 
@@ -65,8 +66,11 @@ export async function serve(args: readonly string[]): Promise<void> {
     reloadOnHangup(server, config, log)
 
     await prepareToken(config, token, server, store, recorded !== undefined)
-    const providers = [await openKek(config, log, recorded === undefined)]
-    await withDeadline(server.open(providers, stopping.signal), config, log)
+    const { open, keyring } = server
+    const opening = openKek(config, log, recorded === undefined).then((provider) =>
+      open([provider], stopping.signal),
+    )
+    await withDeadline(opening, config, keyring)
     banner(config, port, token)
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
   } catch (error) {
@@ -164,13 +168,25 @@ async function openKek(config: Config, log: Logger, databaseEmpty: boolean) {
   return createAeadProvider(kek)
 }
 
-/** All keys must be unwrapped by `START_TIMEOUT` (contract section 5.1), unless a provider cannot be reached. */
-async function withDeadline(opening: Promise<void>, config: Config, log: Logger): Promise<void> {
-  const millis = Number(config.startTimeout / 1_000_000n)
-  const timer = setTimeout(() => {
-    log.warn({ startTimeout: millis }, 'still not ready; published keys are served all the same')
-  }, millis)
-  await opening.finally(() => clearTimeout(timer))
+/**
+ * All keys must be unwrapped by `START_TIMEOUT`, or the process ends (contract section 5.1); only for a provider that
+ * cannot be reached it goes on waiting, and publishes meanwhile.
+ */
+async function withDeadline(
+  opening: Promise<void>,
+  { startTimeout }: Config,
+  keyring: Server['keyring'],
+): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      if (keyring.isKekUnreachable()) return
+      const waits = keyring.waitingFor().join(', ')
+      const text = `Not ready after ${formatDuration(startTimeout)}: still waiting for ${waits}.`
+      reject(new Problem('not_ready', text))
+    }, toMillis(startTimeout))
+  })
+  await Promise.race([opening, late]).finally(() => clearTimeout(timer))
 }
 
 interface ManagementToken {

@@ -147,7 +147,7 @@ export function createKeyring(options: KeyringOptions) {
 
   return {
     ...{ view, rotation, removal, scheduler, reseal, profiles, signing, verification, blocking },
-    ...{ issuerOf, waitingFor },
+    ...{ issuerOf, waitingFor, isKekUnreachable: start.isUnreachable },
 
     /** Reads what is public; from here on relying parties are served. */
     publish: start.publish,

@@ -1,5 +1,5 @@
 import { gzipSync } from 'node:zlib'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { Problem } from '../errors.ts'
 import type { Requirement } from '../http/auth.ts'
 import {
@@ -38,6 +38,35 @@ const NEEDS: Record<Operation['do'], string> = {
   rotate: 'keyring-rotate',
   delete: 'keyring-delete',
 }
+
+/** The plain forms, for openapi.yaml; the query is read by hand, because its faults come before permission. */
+const DOCUMENTED: {
+  method: HTTPMethods | HTTPMethods[]
+  url: string
+  operationId: string
+  summary: string
+  description: string
+  needs: string
+}[] = [
+  {
+    ...{ method: 'GET', url: '/keys', operationId: 'nomadListKeys', needs: NEEDS.list },
+    summary: 'Lists the keys of the default ring, as Nomad does',
+    description: 'Query: `index` and `wait` (blocking query), `region`, `pretty`.',
+  },
+  {
+    ...{ method: ['PUT', 'POST'], url: '/rotate', needs: NEEDS.rotate },
+    operationId: 'nomadRotate',
+    summary: 'Rotates the default ring, as Nomad does',
+    description:
+      'Query: `full`, `publish_time` (Unix nanoseconds), `region`, `pretty`. No body is read.',
+  },
+  {
+    ...{ method: 'DELETE', url: '/key/:key_id', needs: NEEDS.delete },
+    operationId: 'nomadDeleteKey',
+    summary: 'Deletes a key of the default ring, as Nomad does',
+    description: 'Query: `force`, `region`, `pretty`.',
+  },
+]
 
 const operations = new WeakMap<FastifyRequest, Operation>()
 const reads = new WeakMap<FastifyRequest, ReadQuery>()
@@ -158,11 +187,19 @@ export function nomadRoutes({ rotation, removal, view, blocking, region }: Nomad
       ring: () => ({ ring: 'default' }),
     })
 
-    app.all('/*', { config: { capability }, schema: { hide: true } }, async (request, reply) => {
+    const handler = async (request: FastifyRequest, reply: FastifyReply) => {
       const operation = operationOf(request)
       if (operation.do === 'list') return list(request, reply)
       if (operation.do === 'rotate') return rotate(request, reply, operation)
       return remove(request, reply, operation)
-    })
+    }
+
+    for (const { method, url, operationId, summary, description, needs } of DOCUMENTED) {
+      const config = { capability, capabilityText: `${needs}@ring:default` }
+      const schema = { tags: ['nomad'], operationId, summary, description }
+      app.route({ method, url, config, schema, handler })
+    }
+    // Matching is by prefix, so everything else below comes here.
+    app.all('/*', { config: { capability }, schema: { hide: true } }, handler)
   }
 }

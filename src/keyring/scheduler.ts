@@ -233,7 +233,8 @@ export function createScheduler(
       const remembered = await store.read.settings.get(CLOCK)
       if (typeof remembered === 'string') clock.behind(now(), BigInt(remembered))
       const jump = (await store.read.settings.get(JUMP)) as { seenAt: string; by: string } | null
-      if (jump) clock.restore({ seenAt: BigInt(jump.seenAt), by: BigInt(jump.by) })
+      rememberedJump = jump ? { seenAt: BigInt(jump.seenAt), by: BigInt(jump.by) } : undefined
+      if (rememberedJump) clock.restore(rememberedJump)
       clock.look(now(), monotonic())
       const run = () => {
         this.tick().catch((error: unknown) => log.error({ err: error }, 'a tick failed'))

@@ -44,8 +44,8 @@ export interface SignParts {
 /** Rings whose keys speak for the server itself: nobody signs with them through the API. */
 const OURS_ALONE: ReadonlySet<string> = new Set(['access', 'audit'])
 
-/** A rotation may take the key between two looks; three rotations within one request do not happen. */
-const ATTEMPTS = 3
+/** A rotation may take the key between two looks, and where many follow one another that happens time and again. */
+const ATTEMPTS = 30
 
 export function createSigning(parts: SignParts) {
   const { context, view, promises, issuerOf, onSigned } = parts

@@ -33,7 +33,8 @@ export function createStart(parts: StartParts) {
   const { context, installation, sealing, view, changes, material, policy } = parts
   const { store, now, log, newId } = context
   let waitingFor: string | undefined = 'the KEK'
-  let quarantined: string[] = []
+  let unreachable = false
+  const quarantined: string[] = []
 
   /** Reads what is public; relying parties are served from here on. */
   async function publish(): Promise<void> {
@@ -53,21 +54,21 @@ export function createStart(parts: StartParts) {
     const active = view.ring('default')?.keys.find((key) => key.state === 'active')?.kid
     let left = await store.read.rootKeys.list()
     for (let pause = RETRY.first; ; pause = Math.min(pause * 2, RETRY.most)) {
-      const unreachable: typeof left = []
-      quarantined = []
+      const asked: typeof left = []
       for (const root of left) {
         try {
           await sealing.openRoot(root)
         } catch (error) {
-          if (isProblem(error, 'kek_unreachable')) unreachable.push(root)
+          if (isProblem(error, 'kek_unreachable')) asked.push(root)
           else if (root.kid === active || !isProblem(error)) throw error
           else quarantined.push(root.kid)
         }
       }
-      if (unreachable.length === 0) break
-      left = unreachable
-      waitingFor = `the KEK provider, for ${unreachable.map(({ kid }) => kid).join(', ')}`
-      log.warn({ keys: unreachable.length }, 'a KEK provider cannot be reached; trying again')
+      unreachable = asked.length > 0
+      if (!unreachable) break
+      left = asked
+      waitingFor = `the KEK provider, for ${asked.map(({ kid }) => kid).join(', ')}`
+      log.warn({ keys: asked.length }, 'a KEK provider cannot be reached; trying again')
       await pauseFor(pause, signal)
     }
     if (quarantined.length > 0) {
@@ -169,6 +170,8 @@ export function createStart(parts: StartParts) {
 
     /** What readiness waits for; undefined when nothing. */
     waitingFor: () => waitingFor,
+    /** A KEK provider cannot be reached: the one thing that is waited for without end. */
+    isUnreachable: () => unreachable,
     /** Root keys that no KEK opens. */
     quarantined: () => quarantined,
   }

@@ -51,6 +51,15 @@ export interface RingChange {
 
 const flag = (value: boolean) => (value ? 1 : 0)
 
+/** Text that is no JSON was edited outside: its MAC is wrong, and the row alone is withheld, not the whole start. */
+function parsePublic(text: string): PublicJwk {
+  try {
+    return JSON.parse(text) as PublicJwk
+  } catch {
+    return {} as PublicJwk
+  }
+}
+
 function toKey(row: Selectable<KeysTable>): Key {
   return {
     kid: row.kid,
@@ -60,7 +69,7 @@ function toKey(row: Selectable<KeysTable>): Key {
     standby: row.standby === 1n,
     published: row.published === 1n,
     rekeying: row.rekeying === 1n,
-    publicJwk: JSON.parse(row.public_jwk) as PublicJwk,
+    publicJwk: parsePublic(row.public_jwk),
     thumbprint: row.thumbprint,
     origin: row.origin as Key['origin'],
     handedOutAt: row.handed_out_at ?? undefined,

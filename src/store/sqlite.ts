@@ -169,6 +169,8 @@ function prepareDatabase(database: Database.Database, isNew: boolean): void {
   database.pragma('synchronous = FULL')
   database.pragma('busy_timeout = 5000')
   database.pragma('foreign_keys = ON')
+  // The sealed half of a retired key is not to be found in free pages.
+  database.pragma('secure_delete = ON')
 }
 
 function migrate(database: Database.Database, known: readonly Migration[]): void {

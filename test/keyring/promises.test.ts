@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { randomId, system } from '../../src/context.ts'
+import { createPromises } from '../../src/keyring/promises.ts'
 import type { Signed } from '../../src/keyring/sign.ts'
 import type { Store } from '../../src/store/store.ts'
 import { memoryStore, type TestServer, testClock, testServer } from '../server.ts'
@@ -162,4 +163,13 @@ test('the key of a token stays in the set until the token has expired everywhere
   await server.tick()
   assert.equal(await isPublished(), false)
   assert.equal((await verify()).checks.at(-1)?.name, 'key')
+})
+
+test('what was refused once is not remembered as promised', async (t) => {
+  const { store } = await testServer(t, { settings: FAST })
+  const promises = createPromises(store, () => {})
+  for (let round = 0; round < 2; round++) {
+    assert.equal(await promises.cover('unknown', 60, 60), false)
+    assert.equal(await promises.cover('unknown', 30, 60), false)
+  }
 })

@@ -51,6 +51,7 @@ async function world(disk: OnDisk, server: TestServer) {
 
 const EDITS: [name: string, sql: string, of: 'active' | 'standby' | 'retired'][] = [
   ['the public JWK', `public_jwk = json_set(public_jwk, '$.x', 'QQ')`, 'active'],
+  ['the public JWK into no JSON', `public_jwk = 'x'`, 'standby'],
   ['the public JWK', `public_jwk = replace(public_jwk, '"x":"', '"x":"AAAA')`, 'standby'],
   [
     'the public JWK for that of another key',

@@ -65,6 +65,18 @@ test('audience, issuer and both ends of a lifetime decide, to the second', async
   assert.equal(await verify(server, token), 'nbf')
 })
 
+test('a token that a profile gave another issuer is not taken for one of the ring', async (t) => {
+  const server = await testServer(t, { settings: FAST, issuer: ISSUER })
+  const profile = { iss: 'client-1', sub: '*', maxTtl: '5m' }
+  assert.equal((await server.call('PUT', '/v1/rings/default/profiles/p', profile)).status, 200)
+  const body = { claims: { sub: 'a' }, ttl: '1m', profile: 'p' }
+  const { token } = (await server.call('POST', '/v1/rings/default/sign', body)).json
+  assert.equal(await verify(server, token), 'iss')
+  assert.equal(await verify(server, token, { issuer: 'client-1' }), 'valid')
+  const auth = await callWith(server, `Bearer ${token}`)('GET', '/v1/rings/default/auth')
+  assert.equal(auth.status, 401)
+})
+
 test('without leeway the second of exp is the first that is too late', async (t) => {
   const server = await testServer(t, { settings: { ...FAST, CLOCK_SKEW: '0s' } })
   const { token } = await signed(server)

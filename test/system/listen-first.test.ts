@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { needs } from '../needs.ts'
-import { faultsIn, filesOf, makeHome, request, start } from './process.ts'
+import { bounded, faultsIn, filesOf, makeHome, request, start } from './process.ts'
 
 // The server publishes before the KEK is proven, however long that takes (product.md section 3). A pipe in the place
 // of the KEK file makes it take as long as the test likes.
@@ -24,7 +24,7 @@ test(
     rmSync(kek)
     execFileSync('mkfifo', ['-m', '600', kek])
 
-    const server = start(t, home, { settings: { ...FAST, START_TIMEOUT: '200ms' } })
+    const server = start(t, home, { settings: FAST })
     await server.listening()
     const published = await request(`${server.url}/.well-known/jwks.json`)
     assert.equal(published.status, 200)
@@ -85,3 +85,22 @@ test(
     assert.equal((await again.end()).code, 0)
   },
 )
+
+test('a KEK that does not come within START_TIMEOUT ends the start', needs('mkfifo'), async (t) => {
+  const home = makeHome(t)
+  const { kek } = filesOf(home)
+  const first = start(t, home, { settings: FAST })
+  await first.ready()
+  assert.equal((await first.end()).code, 0)
+  const secret = readFileSync(kek, 'utf8')
+  rmSync(kek)
+  execFileSync('mkfifo', ['-m', '600', kek])
+  const late = start(t, home, { settings: { ...FAST, START_TIMEOUT: '500ms' } })
+  assert.deepEqual(await bounded(late.exited, 'the end'), { code: 1, signal: null })
+  assert.match(late.stderr, /^keyringd: Not ready after 500ms: still waiting for the KEK\.\n$/)
+  rmSync(kek)
+  writeFileSync(kek, secret, { mode: 0o600 })
+  const again = start(t, home, { settings: FAST })
+  await again.ready()
+  assert.equal((await again.end()).code, 0)
+})
