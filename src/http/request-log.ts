@@ -15,8 +15,8 @@ const MAX_PATH = 256
 const READS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /**
- * One line for the request when it is over, answered or given up: no headers, no body, no query. Reads that went
- * well are `debug`, all else is `info`.
+ * One line for the request when it is over, answered or given up: no headers, no body, no query. What went well is
+ * `debug` where it changed nothing, all else is `info`.
  */
 export function watchRequest(
   request: FastifyRequest,
@@ -33,7 +33,8 @@ export function watchRequest(
     const status = reply.raw.statusCode
     const aborted = !reply.raw.writableFinished
     onFinished?.({ method, route, status, seconds: millis / 1000 })
-    const level = READS.has(method) && status < 400 ? 'debug' : 'info'
+    const changesNothing = READS.has(method) || request.routeOptions.config.log === 'debug'
+    const level = changesNothing && status < 400 ? 'debug' : 'info'
     if (!log.isLevelEnabled(level)) return
     log[level](
       {

@@ -75,6 +75,12 @@ export function createServer(options: ServerOptions): App {
   const prefix = options.newId().slice(0, 8)
   let requests = 0
 
+  /** A factory of child loggers would do the same at several times the cost. */
+  function useLog(request: FastifyRequest, reply: FastifyReply): void {
+    request.log = log
+    reply.log = log
+  }
+
   const app = fastify({
     ...(tls ? { https: { ...limits, ...tls } } : { http: limits }),
     requestTimeout: limits.requestTimeout,
@@ -88,12 +94,12 @@ export function createServer(options: ServerOptions): App {
     genReqId: () => `${prefix}-${(++requests).toString(36)}`,
     // Fastify's own logging costs every request, the prebuilt answers too; `watchRequest` costs those it watches.
     logController: new LogController({ disableRequestLogging: true }),
-    childLoggerFactory: () => log,
     // No parameter is longer than the header block that carries it.
     routerOptions: { caseSensitive: true, maxParamLength: MAX_HEADER_SIZE },
     clientErrorHandler: (error, socket) => answerClientError(error, socket),
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       const format = formatFor?.(request.url.split('?', 1)[0] ?? '') ?? problemJson
+      useLog(request, reply)
       watchRequest(request, reply, log, options.onFinished)
       errorHandler(format)(error, request, reply)
     },
@@ -114,6 +120,7 @@ export function createServer(options: ServerOptions): App {
     })
   }
   app.addHook('onRequest', (request, reply, done) => {
+    useLog(request, reply)
     if (request.routeOptions.config.log !== false) {
       reply.header('x-request-id', request.id)
       watchRequest(request, reply, log, options.onFinished)
@@ -198,8 +205,11 @@ export function ourApi(app: App): void {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** False: no log line, no request id header, no histogram. For replies that are hijacked. */
-    log?: boolean
+    /**
+     * False: no log line, no request id header, no histogram; for replies that are hijacked. `'debug'`: what went well
+     * is logged at that level only, as reads are, although the method is none of a read.
+     */
+    log?: boolean | 'debug'
     /** Set by `ourApi`: errors of this route are problem documents. */
     problems?: boolean
   }

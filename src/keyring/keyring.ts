@@ -55,16 +55,23 @@ const MANY_KEYS = 10
 const MANY_BYTES = 40_000
 
 export function createKeyring(options: KeyringOptions) {
-  const { context, settings, installation, issuer, joinIssuer } = options
+  const { context, settings, installation, joinIssuer } = options
   const { store, now, log, newId } = context
   const cacheLives = createCacheLives(store, settings, now)
 
   const millis = () => toMillis(now())
   const policy = (ring: Ring) => policyOf(settings, ring, cacheLives.earlier(ring), now())
+  /** Asked for every signature. */
+  const joined = new WeakMap<Ring, { base: string; issuer: string }>()
   const issuerOf = (ring: Ring): string | undefined => {
-    const base = issuer()
+    const base = options.issuer()
     if (ring.issuer !== undefined || ring.id === 'default') return ring.issuer ?? base
-    return base === undefined ? undefined : joinIssuer(base, `/rings/${ring.name}`)
+    if (base === undefined) return undefined
+    const known = joined.get(ring)
+    if (known?.base === base) return known.issuer
+    const issuer = joinIssuer(base, `/rings/${ring.name}`)
+    joined.set(ring, { base, issuer })
+    return issuer
   }
 
   const sealing = createSealing(installation)

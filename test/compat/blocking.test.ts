@@ -131,7 +131,7 @@ test('close answers all, and then nobody is held', async (t) => {
   assert.equal(blocking.held(), 10)
   assert.equal(blocking.hold(1n, 300_000, undefined), undefined, 'the limit of all')
   blocking.close()
-  await Promise.all(held.map((one) => one?.done))
+  for (const one of held) await one?.done
   assert.equal(blocking.held(), 0)
   assert.equal(blocking.hold(1n, 300_000, undefined), undefined)
 })

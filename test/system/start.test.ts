@@ -387,9 +387,13 @@ test(
       ]
       const server = start(t, home, { settings: FAST, wrap })
       await server.says(/"msg":"ready"/)
-      // Of the server, not of the program around it.
-      process.kill(Number(readFileSync(`${filesOf(home).database}.pid`, 'utf8')), 'SIGTERM')
-      await bounded(server.exited, 'the end')
+      // Of the server, not of the program around it, whose end the server would outlive.
+      const pid = Number(readFileSync(`${filesOf(home).database}.pid`, 'utf8'))
+      process.kill(pid, 'SIGTERM')
+      await bounded(server.exited, 'the end').catch((error: unknown) => {
+        process.kill(pid, 'SIGKILL')
+        throw error
+      })
       return server.stdout
     }
     const first = await onTerminal()
