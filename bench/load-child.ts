@@ -67,7 +67,6 @@ function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
   })
 }
 
-/** Waking a sleeping client costs the server more than answering it, and as much for whoever is measured. */
 function spinUntil(stop: () => boolean): void {
   if (!stop()) setImmediate(spinUntil, stop)
 }
@@ -78,7 +77,7 @@ async function run(load: Load): Promise<LoadResult> {
   const before = process.cpuUsage()
   const end = start + load.millis
   const stop = () => performance.now() >= end
-  if (load.pauseMillis === undefined && !process.env['NOSPIN']) spinUntil(stop)
+  if (load.awake) spinUntil(stop)
   await Promise.all(Array.from({ length: load.connections }, () => drive(load, stop, counts)))
   const millis = performance.now() - start
   const { user, system } = process.cpuUsage(before)

@@ -11,6 +11,8 @@ export interface Load {
   status: number
   connections: number
   millis: number
+  /** Never sleeps: to wake a client costs a small server more than to answer it, and that is nobody's merit. */
+  awake?: boolean
   /** Between an answer and the next request of a connection; undefined: none. */
   pauseMillis?: number
 }
@@ -34,7 +36,7 @@ export interface Client {
 /** Starts a program of this folder with a channel to it. */
 export function startChild(file: string, args: readonly string[] = []): ChildProcess {
   return fork(join(import.meta.dirname, file), [...args], {
-    env: { PATH: process.env['PATH'], NODE_ENV: 'production', ...(process.env['NOSPIN'] && {NOSPIN:'1'}) },
+    env: { PATH: process.env['PATH'], NODE_ENV: 'production' },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
 }

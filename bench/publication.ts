@@ -52,7 +52,12 @@ export async function publication(bench: Bench): Promise<Line[]> {
       ['JWK Set over a bare node:http server', 200, {}],
       ['304 over a bare node:http server', 304, { 'If-None-Match': etag }],
     ] as const) {
-      const load = { request: requestText('GET', PATH, headers), status, connections: 32 }
+      const load = {
+        request: requestText('GET', PATH, headers),
+        status,
+        connections: 32,
+        awake: true,
+      }
       const compared = await compare(bench, [
         { ...load, port: portOf(server.url), pid: server.pid },
         { ...load, port: barePort, pid: bare.pid ?? 0 },

@@ -68,7 +68,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
     async alsoAtBootstrap(tx) {
       await access.ensureManagementToken(tx, options.managementToken())
     },
-    onSigned: (ring, { kid, alg }) => metrics.signatures.inc({ kid, ring, alg }),
+    onSigned: (ring, { kid, alg }) => metrics.signed({ kid, ring, alg }),
     onVerified: (kid = UNKNOWN_KID, valid) =>
       metrics.verifications.inc({ kid, result: valid ? 'valid' : 'invalid' }),
     onPromiseWrite: () => metrics.promiseWrites.inc(),

@@ -183,8 +183,10 @@ export function clientEnvironment(env: Environment = process.env): {
   address: string
   token: string | undefined
 } {
+  // In a shell that starts the server too, its port is the one that is meant.
+  const port = /^\d{1,5}$/.test(env.KEYRINGD_PORT ?? '') ? env.KEYRINGD_PORT : '4650'
   return {
-    address: env.KEYRINGD_ADDR || env.NOMAD_ADDR || 'http://127.0.0.1:4650',
+    address: env.KEYRINGD_ADDR || env.NOMAD_ADDR || `http://127.0.0.1:${port}`,
     token: env.KEYRINGD_TOKEN || env.NOMAD_TOKEN || undefined,
   }
 }

@@ -46,6 +46,8 @@ export interface Principal {
   id: string
   /** The tenant it is bound to, by name; undefined means all. */
   tenant: string | undefined
+  /** Unix milliseconds: when its credential ends; what it hands out ends no later. */
+  expiresAt?: number | undefined
   may(capability: string, resource?: Resource): boolean
   /** Whether it may on anything at all, or on anything in one ring: what can be said before a body is read. */
   maySome(capability: string, ring?: string): boolean

@@ -146,7 +146,7 @@ async function listen(app: App, host: string, port: number): Promise<number> {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
     const why =
       code === 'EADDRINUSE'
-        ? 'something else listens there already'
+        ? 'something else listens there already; stop it, or set KEYRINGD_PORT'
         : code === 'EACCES'
           ? 'the system does not allow it'
           : cause instanceof Error
@@ -249,7 +249,7 @@ function banner(config: Config, port: number, token: ManagementToken): void {
     'Try:',
     `  curl ${url}/.well-known/jwks.json`,
     `  curl -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/keys`,
-    `  curl -X PUT -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/rotate`,
+    `  curl -X POST -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/rotate`,
     `  curl -H "Authorization: Bearer ${secret}" --json '{"claims":{"sub":"me"},"ttl":"15m"}' ${url}/v1/rings/default/sign`,
     '',
   ]

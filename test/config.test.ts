@@ -341,6 +341,9 @@ test('real files are read, and credentials in a bad URL are not repeated', async
 
 test('the command line takes our names before those of Nomad', () => {
   assert.deepEqual(clientEnvironment({}), { address: 'http://127.0.0.1:4650', token: undefined })
+  assert.equal(clientEnvironment({ KEYRINGD_PORT: '4711' }).address, 'http://127.0.0.1:4711')
+  const injected = { KEYRINGD_PORT: 'tcp://10.0.0.1:4650' }
+  assert.equal(clientEnvironment(injected).address, 'http://127.0.0.1:4650')
   const nomad = { NOMAD_ADDR: 'http://n', NOMAD_TOKEN: 'n' }
   assert.deepEqual(clientEnvironment(nomad), { address: 'http://n', token: 'n' })
   const ours = { ...nomad, KEYRINGD_ADDR: 'http://k', KEYRINGD_TOKEN: 'k' }

@@ -26,6 +26,8 @@ const STALE = /^(?:api-token|ring|profile|tenant|access)\.(?!denied$)/
 /** Credential → principal. Tokens are remembered in memory until an event says otherwise. */
 export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now'>) {
   const remembered = new Map<string, Known>()
+  /** Who presents the headers of a request under way: it is asked more than once. */
+  const presenting = new WeakMap<IncomingHttpHeaders, { known: Known; generation: number }>()
   /** Null: there is none; undefined: not read since the last event. */
   let management: Known | null | undefined
   let generation = 0
@@ -47,6 +49,7 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
       principal: {
         id: `token:${row.name}`,
         tenant,
+        expiresAt: row.expiresAt,
         may: mayWith(grants),
         maySome: mayAnywhere(grants),
       },
@@ -64,10 +67,7 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
     return found
   }
 
-  async function byHash(hash: Buffer): Promise<Known | undefined> {
-    const key = hash.toString('base64')
-    const hit = remembered.get(key)
-    if (hit) return hit
+  async function byHash(hash: Buffer, key: string): Promise<Known | undefined> {
     const before = generation
     const row = await store.read.apiTokens.byHash(hash)
     if (!row || !equalBytes(row.tokenHash, hash)) return undefined
@@ -80,29 +80,53 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
     return found
   }
 
+  type Found = Known | undefined
+
   /**
    * Decided once, without falling through: the management token whatever it looks like, an API token by its prefix.
-   * Every other kind of bearer gets its line here.
+   * Every other kind of bearer gets its line here. What is remembered is found at once.
    */
-  async function find(token: string): Promise<Known | undefined> {
+  function find(token: string): Found | Promise<Found> {
     const hash = hashToken(token)
-    const first = await getManagement()
-    if (first && equalBytes(first.hash, hash)) return first
-    if (isApiToken(token)) return byHash(hash)
-    return undefined
+    const others = (first: Known | null): Found | Promise<Found> => {
+      if (first && equalBytes(first.hash, hash)) return first
+      if (!isApiToken(token)) return undefined
+      const key = hash.toString('base64')
+      return remembered.get(key) ?? byHash(hash, key)
+    }
+    return management === undefined ? getManagement().then(others) : others(management)
+  }
+
+  const answer = (known: Known | undefined): Authenticated => {
+    const expired = known?.expiresAt !== undefined && known.expiresAt <= toMillis(now())
+    return { principal: known && !expired ? known.principal : anonymous, presented: true }
   }
 
   return {
-    /** Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. */
-    async authenticate(
-      headers: IncomingHttpHeaders,
-    ): Promise<{ principal: Principal; presented: boolean }> {
+    /**
+     * Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. At once where
+     * nothing has changed since the same headers were last looked at.
+     */
+    authenticate(headers: IncomingHttpHeaders): Authenticated | Promise<Authenticated> {
+      const last = presenting.get(headers)
+      if (last?.generation === generation) return answer(last.known)
       const token = tokenOf(headers)
       if (token === undefined) return { principal: anonymous, presented: false }
-      const found = token === '' ? undefined : await find(token)
-      const expired = found?.expiresAt !== undefined && found.expiresAt <= toMillis(now())
-      return { principal: found && !expired ? found.principal : anonymous, presented: true }
+      if (token === '') return answer(undefined)
+      const before = generation
+      const keep = (known: Known | undefined) => {
+        if (known) presenting.set(headers, { known, generation: before })
+        return answer(known)
+      }
+      const found = find(token)
+      return found instanceof Promise ? found.then(keep) : keep(found)
     },
     stop,
   }
+}
+
+interface Authenticated {
+  principal: Principal
+  /** A credential was there, good or not. */
+  presented: boolean
 }

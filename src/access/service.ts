@@ -79,11 +79,13 @@ export function createAccess(
         const names = await readNames(tx)
         checkBoundary(principal, names, { role, grants, tenant })
         const createdAt = toMillis(now())
+        const expiresAt = ttl === undefined ? undefined : createdAt + toMillis(ttl)
+        checkOutlives(principal, expiresAt)
         const row: ApiTokenRow = {
           ...{ id: newId(), name, tokenHash: hashToken(token), role, createdAt },
           tenantId: tenant === undefined ? undefined : names.tenantId(tenant),
           createdBy: principal.id,
-          expiresAt: ttl === undefined ? undefined : createdAt + toMillis(ttl),
+          expiresAt,
           grants: grants.map(names.toRow),
         }
         if (await tx.apiTokens.byName(name)) {
@@ -166,6 +168,13 @@ function checkBoundary(principal: Principal, { tenants }: Names, rights: Rights)
       `The tenant ${principal.tenant} does not contain ${tenant ?? 'all tenants'}; name one that it does`,
     )
   }
+}
+
+/** A credential that ends cannot make one that goes on: it would be its own successor. */
+function checkOutlives({ expiresAt }: Principal, wanted: number | undefined): void {
+  if (expiresAt === undefined || (wanted !== undefined && wanted <= expiresAt)) return
+  const end = toIso(fromMillis(expiresAt))
+  throw new Problem('privilege_boundary', `Your own token ends ${end}; give a ttl within that`)
 }
 
 async function visible(tx: Tx, principal: Principal, name: string, names: Names) {

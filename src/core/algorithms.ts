@@ -30,8 +30,6 @@ export interface AlgorithmSpec {
   postQuantum: boolean
   /** Generation is slow enough (about 30 ms and up to 2 s) to happen before anybody asks. */
   generatedAhead: boolean
-  /** A signature takes longer (0.3 to 2 ms) than the way to the thread pool and back (0.05 ms). */
-  signOffThread: boolean
 }
 
 const generatePair = promisify(generateKeyPair)
@@ -51,7 +49,6 @@ const rsa = (hash: Hash, saltLength?: number): AlgorithmSpec => ({
   generate: () => generatePair('rsa', { modulusLength: 2048, publicExponent: 65537 }),
   postQuantum: false,
   generatedAhead: true,
-  signOffThread: true,
 })
 
 const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): AlgorithmSpec => ({
@@ -66,7 +63,6 @@ const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): Algor
   generate: () => generatePair('ec', { namedCurve: nodeCurve }),
   postQuantum: false,
   generatedAhead: false,
-  signOffThread: crv !== 'P-256', // 26 µs; P-384 takes 0.8 ms, P-521 1.9 ms
 })
 
 const ed25519 = (): AlgorithmSpec => ({
@@ -80,7 +76,6 @@ const ed25519 = (): AlgorithmSpec => ({
   generate: () => generatePair('ed25519', {}),
   postQuantum: false,
   generatedAhead: false,
-  signOffThread: false,
 })
 
 const mlDsa = (
@@ -96,7 +91,6 @@ const mlDsa = (
   generate: () => generatePair(nodeType, {}),
   postQuantum: true,
   generatedAhead: false,
-  signOffThread: true,
 })
 
 const table = {

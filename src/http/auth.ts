@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { anonymous, type Principal, type Resource } from '../context.ts'
 import { Problem } from '../errors.ts'
 
@@ -24,7 +24,7 @@ export interface Authenticated {
 
 export interface AuthOptions {
   /** Never throws for a bad credential: that is `anonymous` with `presented`. */
-  authenticate(request: FastifyRequest): Promise<Authenticated>
+  authenticate(request: FastifyRequest): Authenticated | Promise<Authenticated>
   /** Every capability there is: a route that asks for another one stops the start. */
   known: ReadonlySet<string>
   /** A known caller was refused. For the audit record. */
@@ -48,7 +48,10 @@ export function installAuth<App extends FastifyInstance>(app: App, options: Auth
   app.addHook('onRoute', (route) => {
     const requirement = checked(route, options.known)
     if (requirement === 'public') return
-    route.onRequest = [...[route.onRequest ?? []].flat(), guard(requirement, options)]
+    const check = guard(requirement, options)
+    route.onRequest = [...[route.onRequest ?? []].flat(), check]
+    // A body may take minutes to arrive: who lost the credential or the right meanwhile is refused all the same.
+    route.preHandler = [check, ...[route.preHandler ?? []].flat()]
   })
 }
 
@@ -66,23 +69,52 @@ function checked(route: RouteOptions, known: ReadonlySet<string>): Requirement {
 const nameOf = (requirement: Exclude<Requirement, (...args: never[]) => unknown>): string =>
   typeof requirement === 'string' ? requirement : requirement.capability
 
-function guard(requirement: Requirement, options: AuthOptions): onRequestHookHandler {
-  return async (request) => {
-    let wanted = requirement
-    while (typeof wanted === 'function') wanted = wanted(request)
+function guard(requirement: Requirement, options: AuthOptions) {
+  /** Throws, or rejects once the refusal is on record. */
+  function decide(
+    request: FastifyRequest,
+    wanted: string | RingRequirement,
+    { principal, presented }: Authenticated,
+  ): Promise<void> | undefined {
     const name = nameOf(wanted)
-    if (name === 'public') return
-    const { principal, presented } = await options.authenticate(request)
     if (principal.id === anonymous.id) throw unauthenticated(presented)
+    // The second look: what this very principal may never changes, and neither does what the path asks for.
+    if (principals.get(request) === principal) return undefined
     principals.set(request, principal)
-    if (name === 'authenticated') return
+    if (name === 'authenticated') return undefined
     if (!options.known.has(name)) throw new Error(`Unknown capability ${name}`)
     const { ring, some } = typeof wanted === 'string' ? {} : wanted
     const resource = ring?.(request)
-    if (some ? principal.maySome(name, resource?.ring) : principal.may(name, resource)) return
-    const needed = formatNeed(name, resource)
+    const allowed = some ? principal.maySome(name, resource?.ring) : principal.may(name, resource)
+    return allowed ? undefined : deny(request, principal, formatNeed(name, resource))
+  }
+
+  async function deny(request: FastifyRequest, principal: Principal, needed: string) {
     await options.onDenied?.(principal, needed, request)
     throw new Problem('forbidden', `This needs ${needed}`)
+  }
+
+  function check(request: FastifyRequest): Promise<void> | undefined {
+    let wanted = requirement
+    while (typeof wanted === 'function') wanted = wanted(request)
+    const needed = wanted
+    if (nameOf(needed) === 'public') return undefined
+    const found = options.authenticate(request)
+    if (!(found instanceof Promise)) return decide(request, needed, found)
+    return found.then((one) => decide(request, needed, one))
+  }
+
+  // With a callback: most callers are known at once, and an async hook would make every request wait its turn.
+  return (request: FastifyRequest, _: FastifyReply, done: (error?: Error) => void): void => {
+    let pending: Promise<void> | undefined
+    try {
+      pending = check(request)
+    } catch (error) {
+      done(error instanceof Error ? error : new Problem('internal', undefined, { cause: error }))
+      return
+    }
+    if (pending) pending.then(() => done(), done)
+    else done()
   }
 }
 

@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { createHistogram } from './histogram.ts'
 import type { Finished } from './request-log.ts'
 
 // Labels are bounded: route patterns, statuses, and kids of keys that we hold. A kid out of somebody's token is none.
@@ -11,6 +12,12 @@ export type JwksStatus = (typeof JWKS_STATUSES)[number]
 export const VERIFICATION_RESULTS = ['valid', 'invalid'] as const
 /** The `kid` label of a verification that found no key of ours. */
 export const UNKNOWN_KID = 'unknown'
+
+export interface KeyLabels {
+  kid: string
+  ring: string
+  alg: string
+}
 
 /** Set by the callbacks of `observe` at every scrape, empty before it. */
 export interface Gauges {
@@ -47,11 +54,19 @@ export function createMetrics({ process = true }: { process?: boolean } = {}) {
     },
   })
 
+  /** Signatures since the last scrape, by kid. */
+  const signed = new Map<string, { labels: KeyLabels; count: number }>()
   const signatures = new Counter({
     name: 'keyringd_signatures_total',
     help: 'Tokens signed',
     labelNames: ['kid', 'ring', 'alg'],
     registers,
+    collect() {
+      for (const one of signed.values()) {
+        this.inc({ ...one.labels }, one.count)
+        one.count = 0
+      }
+    },
   })
   const verifications = new Counter({
     name: 'keyringd_verifications_total',
@@ -64,12 +79,10 @@ export function createMetrics({ process = true }: { process?: boolean } = {}) {
     help: 'Raised promises: the latest exp that a key vouches for',
     registers,
   })
-  const httpDuration = new Histogram({
+  const httpDuration = createHistogram(registry, {
     name: 'keyringd_http_request_duration_seconds',
     help: 'From the head of a request to the end of its answer; prebuilt answers are not timed',
-    labelNames: ['method', 'route', 'status'],
     buckets: BUCKETS,
-    registers,
   })
   const gauges: Gauges = {
     keyAge: new Gauge({
@@ -98,9 +111,16 @@ export function createMetrics({ process = true }: { process?: boolean } = {}) {
     verifications,
     promiseWrites,
 
+    /** Counts a signature. */
+    signed({ kid, ring, alg }: KeyLabels): void {
+      const known = signed.get(kid)
+      if (known) known.count++
+      else signed.set(kid, { labels: { kid, ring, alg }, count: 1 })
+    },
+
     /** For `createServer`'s `onFinished`. */
     finished({ method, route, status, seconds }: Finished): void {
-      httpDuration.observe({ method, route, status }, seconds)
+      httpDuration.observe({ method, route, status: String(status) }, seconds)
     },
 
     /** Adds a callback that sets gauges whenever somebody scrapes. */
@@ -109,7 +129,8 @@ export function createMetrics({ process = true }: { process?: boolean } = {}) {
     },
 
     /** Drops what was counted for a key that is gone, or the labels would grow with every rotation. */
-    forgetKey({ kid, ring, alg }: { kid: string; ring: string; alg: string }): void {
+    forgetKey({ kid, ring, alg }: KeyLabels): void {
+      signed.delete(kid)
       signatures.remove({ kid, ring, alg })
       for (const result of VERIFICATION_RESULTS) verifications.remove({ kid, result })
     },

@@ -96,15 +96,18 @@ interface SchemaFailure {
 }
 
 interface UnionIssue {
+  code?: string
   path: readonly PropertyKey[]
   message: string
 }
 
-/** Of alternatives that all failed, the one that was meant is the one with the least to say against it. */
+/** Of alternatives that all failed, the first that knows every member was meant. */
 function narrowed(issue: Issue): Issue[] {
   const branches: unknown = issue.params['errors']
   if (!Array.isArray(branches)) return [issue]
-  const [meant] = (branches as UnionIssue[][]).toSorted((a, b) => a.length - b.length)
+  const alternatives = branches as UnionIssue[][]
+  const isForeign = (one: UnionIssue[]) => one.some(({ code }) => code === 'unrecognized_keys')
+  const meant = alternatives.find((one) => !isForeign(one)) ?? alternatives[0]
   // Alternatives of one value, not of its members: the union's own words say it better.
   if (!meant?.some(({ path }) => path.length > 0)) return [issue]
   const base = issue.instancePath === '/' ? '' : issue.instancePath

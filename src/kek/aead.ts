@@ -39,7 +39,7 @@ export function createAeadProvider(kek: Uint8Array): KekProvider {
       try {
         return open(key, wrapped, bound(context))
       } catch (cause) {
-        const detail = `KEK ${kekId} does not open the wrap of root key ${context.rootKid}: it is another KEK, or the wrap was damaged or swapped`
+        const detail = `KEK ${kekId} does not open the wrap of root key ${context.rootKid}: it is another KEK, or the wrap was damaged or swapped. Give the KEK that this database was made with`
         throw new Problem('kek_wrong', detail, { cause })
       }
     },

@@ -229,6 +229,9 @@ export function createKeyring(options: KeyringOptions) {
           `The clock jumped by ${by}, so nobody knows what verifiers hold; confirm it first`,
         )
       }
+      if (activateAt !== undefined && activateAt <= now()) {
+        throw new Problem('invalid_request', 'activateAt lies in the past')
+      }
       const request = { ...body, ring: name, activateAt }
       const { keys, plan: steps } = await rotation.rotate(request, principal)
       const { ring } = ringView(name)
@@ -253,12 +256,13 @@ export function createKeyring(options: KeyringOptions) {
 
     /** The next step of every ring; for status and metrics. */
     async nextSteps() {
-      const found: { ring: string; steps: ReturnType<typeof plan> }[] = []
-      for (const { ring, keys } of view.rings()) {
-        const facts = await changes.facts(store.read, keys)
-        found.push({ ring: ring.name, steps: plan(keys, facts, policy(ring), now()) })
-      }
-      return found
+      const rings = view.rings()
+      const all = rings.flatMap(({ keys }) => keys)
+      const facts = await changes.facts(store.read, all)
+      return rings.map(({ ring, keys }) => ({
+        ring: ring.name,
+        steps: plan(keys, facts, policy(ring), now()),
+      }))
     },
 
     async status(): Promise<StatusDocument> {

@@ -290,7 +290,9 @@ function deletableAt(key: Key, facts: Facts, policy: Policy): Instant | undefine
 
 /** Everything that will happen to the keys of a lane by itself, soonest first. */
 export function plan(keys: readonly Key[], facts: Facts, policy: Policy, now: Instant): Plan[] {
-  const steps = keys.flatMap((key) => planOf(key, facts, policy))
+  // In the order in which keys of one moment take their turn; sorting is stable.
+  const others = keys.filter((key) => key.state !== 'next')
+  const steps = [...waiting(keys), ...others].flatMap((key) => planOf(key, facts, policy))
   return steps.sort((a, b) => Number((a.at ?? now * 2n) - (b.at ?? now * 2n)))
 }
 
@@ -301,7 +303,7 @@ function planOf(key: Key, facts: Facts, policy: Policy): Plan[] {
     const at = dueAt(key, facts, policy)
     const why =
       at > key.plannedAt
-        ? 'no verifier can still hold a set without it by then'
+        ? 'no verifier can still hold a set without it by then, not even a stale one'
         : 'its planned time'
     return [{ kid, step: 'activate', at, why }]
   }
@@ -310,7 +312,11 @@ function planOf(key: Key, facts: Facts, policy: Policy): Plan[] {
       return [{ kid, step: 'withdraw', at: undefined, why: 'waits for an attestation' }]
     }
     const at = withdrawableAt(key, facts, policy)
-    return [{ kid, step: 'withdraw', at, why: 'its last promised token has expired by then' }]
+    const promised = facts.promisedUntil(kid) !== undefined
+    const why = promised
+      ? 'its last promised token has expired by then, and every copy of the set that lacks its successor'
+      : 'it never signed; by then every copy of the set has its successor'
+    return [{ kid, step: 'withdraw', at, why }]
   }
   const at = deletableAt(key, facts, policy)
   const why = at === undefined ? 'what it seals is being sealed anew' : 'nothing needs it by then'

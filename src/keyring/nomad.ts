@@ -141,7 +141,14 @@ export function nomadRoutes({ rotation, removal, view, blocking, region }: Nomad
     const [key] = keys
     if (!key) throw new Problem('internal')
     reply.header('x-nomad-index', String(index))
-    if (unsafeUntil !== undefined) reply.header('x-keyringd-unsafe-until', toIso(unsafeUntil))
+    if (unsafeUntil !== undefined) {
+      const until = toIso(unsafeUntil)
+      reply.header('x-keyringd-unsafe-until', until)
+      request.log.warn(
+        { kid: key.kid, until },
+        'rotated to a key that some verifiers do not know yet',
+      )
+    }
     return send(request, reply, {
       Index: int64(index),
       Key: toMeta(key, { create: 0n, modify: 0n }),

@@ -64,7 +64,13 @@ export function createRemoval(
       states.push(...(await reseal.statesOf(tx, rings)))
     }
     const blockedBy = await blockers(tx, ring, key, force)
-    if (blockedBy) throw new Problem('key_in_use', undefined, { extra: { blockedBy } })
+    if (blockedBy) {
+      const { promisesUntil } = blockedBy
+      const detail = promisesUntil
+        ? `Tokens under key ${kid} may be valid until ${promisesUntil}; it goes by itself after that`
+        : `What key ${kid} sealed is being sealed anew; it goes by itself after that`
+      throw new Problem('key_in_use', detail, { extra: { blockedBy } })
+    }
     const plannedAt = key.plannedAt
     const standby =
       prepared && key.standby

@@ -25,6 +25,17 @@ export interface NewRing {
   exportable?: boolean | undefined
 }
 
+/** One issuer in two spellings, or two issuers of one path: documents are served by path, whatever the host. */
+function areConfused(one: string, other: string): boolean {
+  const trimmed = (text: string | undefined) => text?.replace(/\/+$/, '')
+  const [a, b] = [URL.parse(one), URL.parse(other)]
+  const path = trimmed(a?.pathname)
+  return (
+    trimmed(a?.href ?? one) === trimmed(b?.href ?? other) ||
+    (!!path && path === trimmed(b?.pathname))
+  )
+}
+
 export function createRings(parts: {
   context: Context
   view: View
@@ -58,8 +69,9 @@ export function createRings(parts: {
     const issuer = issuerOf(ring)
     for (const other of await tx.rings.list()) {
       if (other.name === ring.name) throw new Problem('name_taken', `A ring ${ring.name} exists`)
-      if (issuer === undefined || issuerOf(other) !== issuer) continue
-      throw new Problem('name_taken', `Ring ${other.name} is issuer ${issuer} already`)
+      const theirs = issuerOf(other)
+      if (issuer === undefined || theirs === undefined || !areConfused(issuer, theirs)) continue
+      throw new Problem('name_taken', `Ring ${other.name} is issuer ${theirs} already`)
     }
   }
 

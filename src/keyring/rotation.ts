@@ -58,6 +58,9 @@ export async function ringNamed(tx: Tx, name: string): Promise<Ring> {
   return ring
 }
 
+/** Scheduled keys are all published: more of them would make a set that verifiers refuse to read. */
+const MOST_WAITING = 32
+
 export function createRotation(parts: RotationParts) {
   const { context, view, changes, material, reseal, policy } = parts
   const { store, now } = context
@@ -100,6 +103,9 @@ export function createRotation(parts: RotationParts) {
     const usable = keys.filter((key) => key.state !== 'retired' || changes.isWritable(key))
     const row = await material.toRow(tx, prepared, at)
     if (activateAt !== undefined) {
+      if (keys.filter(({ state }) => state === 'next').length >= MOST_WAITING) {
+        throw new Problem('key_conflict', `${MOST_WAITING} keys wait already; delete one first`)
+      }
       const change = lifecycle.schedule(row, activateAt, at)
       return { change, kid: row.kid, unsafeUntil: undefined }
     }

@@ -3,7 +3,7 @@ import { system } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { Key } from '../store/keys.ts'
 import type { Ring } from '../store/rings.ts'
-import { type Duration, type Instant, MINUTE, toIso, toMillis } from '../time.ts'
+import { type Duration, HOUR, type Instant, MINUTE, toIso, toMillis } from '../time.ts'
 import type { Step } from './lifecycle.ts'
 import * as lifecycle from './lifecycle.ts'
 import { laneOf, lanesOf, type Rotation, type RotationParts } from './rotation.ts'
@@ -37,38 +37,61 @@ export interface ClockJump {
   by: Duration
 }
 
-/** Compares the wall clock with the monotonic one; a difference beyond `tolerance` is a jump until it is confirmed. */
+const DAY = 24n * HOUR
+
+/**
+ * Compares the wall clock with the monotonic one. Differences add up, so that many small steps are one jump; of what
+ * has added up, one tolerance a day is forgotten. Beyond `tolerance` it is a jump until it is confirmed, or undone.
+ */
 export function createClockWatch(tolerance: Duration) {
   let last: { wall: Instant; monotonic: bigint } | undefined
+  let drift: Duration = 0n
   let jump: ClockJump | undefined
+
+  const isBeyond = (span: Duration) => span > tolerance || span < -tolerance
+
+  function judge(wall: Instant): void {
+    // A clock that comes back to where it was is as good as new.
+    if (!isBeyond(drift)) jump = undefined
+    else if (!jump || isBeyond(drift - jump.by)) jump = { seenAt: wall, by: drift }
+  }
+
+  function forget(elapsed: Duration): void {
+    const least = (tolerance * elapsed) / DAY
+    if (jump) return
+    if (drift > 0n) drift = drift > least ? drift - least : 0n
+    else drift = -drift > least ? drift + least : 0n
+  }
+
   return {
     look(wall: Instant, monotonic: bigint): ClockJump | undefined {
       if (last) {
-        const by = wall - last.wall - (monotonic - last.monotonic)
-        // A clock that comes back to where it was is as good as new.
-        if (by > tolerance || by < -tolerance) jump = rejoin(jump, { seenAt: wall, by }, tolerance)
+        const elapsed = monotonic - last.monotonic
+        forget(elapsed)
+        drift += wall - last.wall - elapsed
+        judge(wall)
       }
       last = { wall, monotonic }
       return jump
     },
     /** The clock stands before the last moment the database remembers. */
     behind(wall: Instant, remembered: Instant): void {
-      if (wall < remembered - tolerance) jump = { seenAt: wall, by: wall - remembered }
+      if (wall >= remembered - tolerance) return
+      drift = wall - remembered
+      judge(wall)
     },
     /** A restart is no confirmation. */
     restore(before: ClockJump): void {
-      jump ??= before
+      if (jump) return
+      drift = before.by
+      jump = before
     },
     jump: () => jump,
     confirm(): void {
+      drift = 0n
       jump = undefined
     },
   }
-}
-
-function rejoin(before: ClockJump | undefined, now: ClockJump, tolerance: Duration) {
-  const by = (before?.by ?? 0n) + now.by
-  return by <= tolerance && by >= -tolerance ? undefined : { seenAt: now.seenAt, by }
 }
 
 export function createScheduler(

@@ -20,7 +20,7 @@ export const RingCreate = z
   .strictObject({
     name: NameField,
     algorithms: z
-      .tuple([AlgorithmField], AlgorithmField)
+      .tuple([AlgorithmField], AlgorithmField, { error: 'Expected a list such as ["ES256"]' })
       .refine((list) => new Set(list).size === list.length && list.length <= 8, {
         message: 'Expected 1 to 8 different algorithms',
       })
@@ -139,10 +139,13 @@ export const SignAnswer = z.union([SignedDocument, z.object({ batch: z.array(Sig
 export const VerifyBody = z
   .strictObject({
     token: z.string().max(1_000_000),
-    with: z.union([
-      z.strictObject({ ring: NameField }),
-      z.strictObject({ jwks: z.object({ keys: z.array(z.unknown()).max(100) }) }),
-    ]),
+    with: z.union(
+      [
+        z.strictObject({ ring: NameField }),
+        z.strictObject({ jwks: z.object({ keys: z.array(z.unknown()).max(100) }) }),
+      ],
+      { error: 'Expected {"ring": NAME} or {"jwks": {"keys": […]}}' },
+    ),
     audience: z.string().max(2000).optional().describe('The token must be for it'),
     issuer: z.string().max(2000).optional().describe("Default: the ring's own issuer"),
   })
@@ -157,7 +160,8 @@ export const VerdictDocument = z
   })
   .meta({ id: 'Verdict' })
 
-export const AuthQuery = z.object({ aud: z.string().max(2000).optional() })
+/** Strict: a misspelt `aud` would check no audience at all. */
+export const AuthQuery = z.strictObject({ aud: z.string().max(2000).optional() })
 
 export const ProfileBody = z
   .strictObject({

@@ -24,12 +24,19 @@ export function createSpareKeys(
     return found
   }
 
-  /** One at a time for each algorithm, so that a burst of rotations does not take every core. */
+  let last: Promise<unknown> = Promise.resolve()
+  /** One pair at a time in all: signatures are made in the same few threads, and must not wait for seconds. */
+  function inTurn(alg: Algorithm): Promise<KeyMaterial> {
+    const turn = last.then(() => generate(alg))
+    last = turn.catch(() => undefined)
+    return turn
+  }
+
   async function fill(alg: Algorithm): Promise<void> {
     if (busy.has(alg)) return
     busy.add(alg)
     try {
-      while (!closed && shelf(alg).length < depth) shelf(alg).push(await generate(alg))
+      while (!closed && shelf(alg).length < depth) shelf(alg).push(await inTurn(alg))
     } catch (error) {
       onError(error)
     } finally {

@@ -27,11 +27,13 @@ export function createVerification({ context, view, issuerOf, skew, onVerified }
   return {
     /**
      * Checks a token against what a ring publishes; a withdrawn or revoked key verifies nothing.
-     * @throws Problem `ring_not_found`
+     * @throws Problem `ring_not_found`, `not_ready` until the rows are checked
      */
     async withRing(name: string, token: string, rules: VerifyRules): Promise<Verdict> {
       const seen = view.ring(name)
       if (!seen) throw new Problem('ring_not_found', `No ring ${name}`)
+      // Publication does not wait for the KEK; a verdict of ours does, because until then nobody vouches for the rows.
+      if (!view.isUnsealed()) throw new Problem('not_ready', 'The keys are not proven yet')
       const { verifiers, ring } = seen
       const all = (): VerificationKey[] => [...verifiers.values()]
       const byKid = (kid: string) => {
@@ -46,6 +48,15 @@ export function createVerification({ context, view, issuerOf, skew, onVerified }
         audience: rules.audience,
         issuer: rules.issuer ?? issuerOf(ring),
       })
+      const expected = rules.issuer ?? issuerOf(ring)
+      if (expected === undefined && verdict.valid && verdict.claims?.['iss'] !== undefined) {
+        verdict.valid = false
+        verdict.checks.push({
+          name: 'iss',
+          ok: false,
+          reason: 'The ring has no issuer, the token does',
+        })
+      }
       const { kid } = verdict
       onVerified(kid !== undefined && verifiers.has(kid) ? kid : undefined, verdict.valid)
       return verdict

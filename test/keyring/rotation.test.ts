@@ -167,27 +167,30 @@ test('times and spans that no clock reaches are refused, not stored', async (t) 
   assert.equal((await server.call('GET', '/v1/rings/ring/plan')).status, 200)
 })
 
-test('a key scheduled for the past waits like any other, the epoch included', async (t) => {
-  for (const activateAt of [
-    '1970-01-01T00:00:00Z',
-    '1960-01-01T00:00:00Z',
-    '2025-01-01T00:00:00Z',
-  ]) {
-    const server = await testServer(t, { settings: FAST })
-    const [before] = (await keysOf(server)).filter(({ state }) => state === 'active')
-    const { status, json } = await rotate(server, { activateAt })
-    assert.equal(status, 200)
-    assert.partialDeepStrictEqual(json.keys, [
-      { state: 'next', standby: false, activatesAt: new Date(activateAt).toISOString() },
-    ])
-    await server.tick()
-    const active = async () => (await keysOf(server)).find(({ state }) => state === 'active')?.kid
-    assert.equal(await active(), before?.kid)
-    server.clock.advance('25h')
-    await server.tick()
-    assert.equal(await active(), json.keys[0].kid)
-    await assertWhole(server, 'default', ['ES256'])
+test('a time in the past is refused, the epoch included, and nothing is published', async (t) => {
+  const server = await testServer(t, { settings: FAST })
+  const before = await keysOf(server)
+  for (const at of ['1970-01-01T00:00:00Z', '1960-01-01T00:00:00Z', '2025-01-01T00:00:00Z']) {
+    const { status, json } = await rotate(server, { activateAt: at })
+    assert.equal(status, 422)
+    assert.equal(json.detail, 'activateAt lies in the past')
   }
+  assert.deepEqual(await keysOf(server), before)
+})
+
+test('a key that the Nomad wire schedules for the past waits until it is safe', async (t) => {
+  const server = await testServer(t, { settings: FAST })
+  const active = async () => (await keysOf(server)).find(({ state }) => state === 'active')?.kid
+  const before = await active()
+  const url = '/v1/operator/keyring/rotate?publish_time=-5'
+  const { status, json } = await server.call('PUT', url)
+  assert.equal(status, 200)
+  await server.tick()
+  assert.equal(await active(), before)
+  server.clock.advance('25h')
+  await server.tick()
+  assert.equal(await active(), json.Key.KeyID)
+  await assertWhole(server, 'default', ['ES256'])
 })
 
 test('a dry run says what would happen and does nothing', async (t) => {
