@@ -104,3 +104,9 @@ export function limitLine(what: string, value: number, most: number, unit: strin
     holds: value <= most,
   }
 }
+
+/** Bytes of memory that a server has in use. */
+export async function residentBytes({ url }: ServerProcess): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  return Number(/^process_resident_memory_bytes (\d+)/m.exec(text)?.[1])
+}

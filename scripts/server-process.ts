@@ -48,7 +48,7 @@ export const bareEnvironment = (folder: string) => ({ PATH: process.env['PATH'],
 /** Starts a server and waits until it says that it is ready. Throws with its own words when it ends before. */
 export async function startServer(options: StartOptions = {}): Promise<ServerProcess> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'keyringd-')))
-  const token = randomBytes(32).toString('base64url')
+  const token = options.settings?.['MANAGEMENT_TOKEN'] ?? randomBytes(32).toString('base64url')
   const settings = {
     ...{ DATA_DIR: join(folder, 'data'), KEK_FILE: join(folder, 'kek', 'kek') },
     ...{ MANAGEMENT_TOKEN: token, PORT: '0', ...options.settings },

@@ -71,7 +71,7 @@ export async function serve(args: readonly string[]): Promise<void> {
       open([provider], stopping.signal),
     )
     await withDeadline(opening, config, keyring)
-    banner(config, port, token)
+    banner(config, port, token, recorded === undefined)
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
   } catch (error) {
     if (stopping.signal.aborted) return
@@ -235,7 +235,7 @@ async function prepareToken(
 }
 
 /** For a person: where it is, and the first commands. The token itself goes to a terminal only, and once. */
-function banner(config: Config, port: number, token: ManagementToken): void {
+function banner(config: Config, port: number, token: ManagementToken, isFirst: boolean): void {
   const scheme = config.tlsCertFile ? 'https' : 'http'
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
@@ -249,7 +249,10 @@ function banner(config: Config, port: number, token: ManagementToken): void {
     'Try:',
     `  curl ${url}/.well-known/jwks.json`,
     `  curl -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/keys`,
-    `  curl -X POST -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/rotate`,
+    // A later rotation may be refused as too early; the plan says from when it is not.
+    isFirst
+      ? `  curl -X POST -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/rotate`
+      : `  curl -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/plan`,
     `  curl -H "Authorization: Bearer ${secret}" --json '{"claims":{"sub":"me"},"ttl":"15m"}' ${url}/v1/rings/default/sign`,
     '',
   ]

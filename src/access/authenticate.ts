@@ -125,7 +125,7 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
   }
 }
 
-interface Authenticated {
+export interface Authenticated {
   principal: Principal
   /** A credential was there, good or not. */
   presented: boolean

@@ -127,11 +127,10 @@ export function createChanges(sealing: Sealing, view: View, millis: () => number
     /** What the decisions need to know, read in the same transaction. */
     async facts(tx: Tx, keys: readonly Key[]): Promise<Facts> {
       const promises = await tx.promises.list()
-      const sealed = new Map<string, number>()
-      for (const key of keys) {
-        const isRoot = key.rootKid === key.kid
-        if (isRoot && key.state !== 'active') sealed.set(key.kid, await tx.sealed.count(key.kid))
-      }
+      // Only keys of the `default` ring are root keys; asked for all of them at once.
+      const isRoot = keys.some(({ kid, rootKid }) => kid === rootKid)
+      const active = keys.find(({ kid, rootKid, state }) => state === 'active' && kid === rootKid)
+      const sealed = isRoot ? await tx.sealed.counts(active?.kid) : new Map<string, number>()
       return {
         promisedUntil: (kid) => promises.get(kid),
         sealedRows: (kid) => sealed.get(kid) ?? 0,

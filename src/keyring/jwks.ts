@@ -14,8 +14,10 @@ export interface PublicDocument {
   gzipEtag: string
 }
 
-export function createDocument(value: unknown): PublicDocument {
+/** The document of a value; `before` itself where nothing changed, because compressing costs more than all the rest. */
+export function createDocument(value: unknown, before?: PublicDocument): PublicDocument {
   const body = Buffer.from(JSON.stringify(value))
+  if (before?.body.equals(body)) return before
   const gzip = gzipSync(body)
   const tag = (bytes: Buffer) =>
     `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 27)}"`
@@ -23,13 +25,16 @@ export function createDocument(value: unknown): PublicDocument {
 }
 
 /** Public members by allow-list, sorted by kid. Post-quantum keys are in a set of their own (product.md 5.7). */
-export function createJwks(keys: readonly Key[], postQuantum: boolean): PublicDocument {
+export function createJwks(
+  keys: readonly Key[],
+  postQuantum: boolean,
+  before?: PublicDocument,
+): PublicDocument {
   const published = keys
     .filter((key) => key.published && ALGORITHMS[key.alg].postQuantum === postQuantum)
     .sort((a, b) => (a.kid < b.kid ? -1 : 1))
-  return createDocument({
-    keys: published.map((key) => toPublicJwk(key.publicJwk, key.alg, key.kid)),
-  })
+  const jwks = { keys: published.map((key) => toPublicJwk(key.publicJwk, key.alg, key.kid)) }
+  return createDocument(jwks, before)
 }
 
 export interface CachePolicy {

@@ -78,9 +78,9 @@ export function createMaterial(spare: SpareKeys, sealing: Sealing, newId: () => 
 
 /** The kid of the root key that seals now. */
 export async function activeRoot(tx: Tx): Promise<string> {
-  const active = (await tx.keys.ofRing('default')).find((key) => key.state === 'active')
-  if (!active) throw new Problem('not_ready', 'keyring has not been initialized yet')
-  return active.kid
+  const active = await tx.keys.activeKid('default')
+  if (active === undefined) throw new Problem('not_ready', 'keyring has not been initialized yet')
+  return active
 }
 
 export type Material = ReturnType<typeof createMaterial>

@@ -74,8 +74,10 @@ export function createReseal(
   }
 
   async function pass(): Promise<boolean> {
-    const roots = await store.read.rootKeys.list()
-    for (const { kid } of roots) {
+    const active = await store.read.keys.activeKid('default')
+    const counts = await store.read.sealed.counts(active)
+    for (const [kid, rows] of counts) {
+      if (rows === 0) continue
       const { moved, states } = await store.transaction(async (tx) => {
         const { moved, rings } = await move(tx, kid, BATCH)
         return { moved, states: await statesOf(tx, rings) }
@@ -92,7 +94,7 @@ export function createReseal(
     for (const { kid } of rekeying) {
       const state = await store.transaction(async (tx) => {
         const ring = (await tx.rings.list()).find(({ id }) => id === 'default')
-        if (!ring || (await tx.sealed.count(kid)) > 0) return undefined
+        if (!ring || (await tx.sealed.under(kid, 1)).length > 0) return undefined
         const change = finishRekey(await tx.keys.ofRing('default'), kid)
         return changes.write(tx, ring, change, { principal: system })
       })

@@ -135,9 +135,8 @@ export function createSigning(parts: SignParts) {
       throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
     }
     signerOf(ring, request.algorithm)
-    if (isDeeper(claims, MAX_DEPTH)) {
-      throw new Problem('invalid_request', `The claims are nested deeper than ${MAX_DEPTH} levels`)
-    }
+    const flaw = flawOf(claims, MAX_DEPTH)
+    if (flaw !== undefined) throw new Problem('invalid_request', `The claims ${flaw}`)
     return (): Promise<Signed> => {
       const now = toSeconds(context.now())
       const times = { iat: now, nbf: now, exp: now + request.ttl }
@@ -197,10 +196,21 @@ function checkReadable(token: string, header: Record<string, unknown>): void {
   }
 }
 
-const isDeeper = (value: unknown, levels: number): boolean =>
-  typeof value === 'object' &&
-  value !== null &&
-  (levels === 0 || Object.values(value).some((member) => isDeeper(member, levels - 1)))
+/** Why a claims set would not be read as it was written: too deep, or numbers that JSON readers round. */
+function flawOf(value: unknown, levels: number): string | undefined {
+  if (typeof value === 'number') {
+    const isExact =
+      Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))
+    return isExact ? undefined : 'have a number beyond 2^53; send it as text'
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  if (levels === 0) return `are nested deeper than ${MAX_DEPTH} levels`
+  for (const member of Object.values(value)) {
+    const flaw = flawOf(member, levels - 1)
+    if (flaw !== undefined) return flaw
+  }
+  return undefined
+}
 
 const first = (signers: ReadonlyMap<string, SigningKey> | undefined) =>
   signers?.values().next().value

@@ -1,5 +1,8 @@
 import { ALGORITHMS, type Algorithm, type KeyMaterial } from '../core/index.ts'
 
+/** Who takes a pair is about to rotate: making the next one must not slow that down on a small machine. */
+const REST_MILLIS = 100
+
 /** Key pairs made ahead of need. They stay unsealed in memory until taken, and on no disk. */
 export interface SpareKeys {
   take(alg: Algorithm): Promise<KeyMaterial>
@@ -17,6 +20,7 @@ export function createSpareKeys(
   const ready = new Map<Algorithm, KeyMaterial[]>()
   const busy = new Set<Algorithm>()
   let closed = false
+  let last: Promise<unknown> = Promise.resolve()
 
   const shelf = (alg: Algorithm) => {
     const found = ready.get(alg) ?? []
@@ -24,7 +28,6 @@ export function createSpareKeys(
     return found
   }
 
-  let last: Promise<unknown> = Promise.resolve()
   /** One pair at a time in all: signatures are made in the same few threads, and must not wait for seconds. */
   function inTurn(alg: Algorithm): Promise<KeyMaterial> {
     const turn = last.then(() => generate(alg))
@@ -52,7 +55,7 @@ export function createSpareKeys(
     warm,
     async take(alg) {
       const material = shelf(alg).shift() ?? (await generate(alg))
-      warm(alg)
+      setTimeout(warm, REST_MILLIS, alg).unref()
       return material
     },
     close() {

@@ -164,6 +164,17 @@ export function keyQueries(db: Kysely<Tables>) {
       return rows.map(toKey)
     },
 
+    /** The active key of a ring that has one in all. */
+    async activeKid(ringId: string): Promise<string | undefined> {
+      const row = await db
+        .selectFrom('keys')
+        .select('kid')
+        .where('ring_id', '=', ringId)
+        .where('state', '=', 'active')
+        .executeTakeFirst()
+      return row?.kid
+    },
+
     async get(kid: string): Promise<Key | undefined> {
       const row = await db.selectFrom('keys').selectAll().where('kid', '=', kid).executeTakeFirst()
       return row && toKey(row)

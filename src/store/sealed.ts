@@ -52,7 +52,7 @@ export interface SealedRow {
 }
 
 // A key of `default` is sealed under its own data key, and that does not count as use.
-const isForeign = (table: string) => (table === 'keys' ? sql`root_kid <> kid` : sql`1 = 1`)
+const isForeign = (table: string) => (table === 'keys' ? sql`root_kid <> keys.kid` : sql`1 = 1`)
 
 export function sealedQueries(db: Kysely<Tables>) {
   async function rowsOf(entry: SealedTable, rootKid: string, limit: number): Promise<SealedRow[]> {
@@ -86,15 +86,16 @@ export function sealedQueries(db: Kysely<Tables>) {
       return found
     },
 
-    async count(rootKid: string): Promise<number> {
-      let total = 0
-      for (const entry of SEALED_TABLES) {
-        const { rows } = await sql<{ n: bigint | number }>`
-          select count(*) as n from ${sql.table(entry.table)}
-          where root_kid = ${rootKid} and ${isForeign(entry.table)}`.execute(db)
-        total += Number(rows[0]?.n ?? 0)
-      }
-      return total
+    /** How many rows each root key seals, its own key apart; of all root keys but `except`, which may seal millions. */
+    async counts(except: string | undefined): Promise<Map<string, number>> {
+      const each = SEALED_TABLES.map(
+        ({ table }) =>
+          sql`(select count(*) from ${sql.table(table)} where root_kid = root_keys.kid and ${isForeign(table)})`,
+      )
+      const { rows } = await sql<{ kid: string; n: bigint | number }>`
+        select root_keys.kid as kid, ${sql.join(each, sql` + `)} as n
+        from root_keys where root_keys.kid <> ${except ?? ''}`.execute(db)
+      return new Map(rows.map(({ kid, n }) => [kid, Number(n)]))
     },
 
     /** Replaces the seals of one row if it still is as it was read; false when it changed meanwhile. */

@@ -90,6 +90,24 @@ test('a deleted token is refused at once, remembered or not', async (t) => {
   assert.equal(await who(world, token), 'anonymous')
 })
 
+test('one request is asked twice: what ended in between counts the second time', async (t) => {
+  const world = await accessWorld(t)
+  const ttl = BigInt(HOUR) * 1_000_000n
+  const { token } = await world.access.createApiToken(system, { name: 'ci', ttl })
+  const { token: other } = await world.access.createApiToken(system, { name: 'other' })
+  const [first, second] = [bearer(token), bearer(other)]
+  const ids = async () =>
+    (await Promise.all([first, second].map((headers) => world.access.authenticate(headers)))).map(
+      ({ principal }) => principal.id,
+    )
+  assert.deepEqual(await ids(), ['token:ci', 'token:other'])
+  assert.deepEqual(await ids(), ['token:ci', 'token:other'])
+  world.advance(HOUR)
+  assert.deepEqual(await ids(), ['anonymous', 'token:other'])
+  await world.access.deleteApiToken(system, 'other')
+  assert.deepEqual(await ids(), ['anonymous', 'anonymous'])
+})
+
 test('grants follow what they name: a ring made again under the old name inherits none', async (t) => {
   const world = await accessWorld(t)
   const { access, store } = world

@@ -60,6 +60,40 @@ test('counters count, and the JWKS ones are plain integers until somebody scrape
   assert.ok(text.includes('keyringd_promise_writes_total 1\n'))
 })
 
+test('signatures add up over scrapes, and go with their key', async () => {
+  const metrics = createMetrics({ process: false })
+  const key = { kid: 'k1', ring: 'default', alg: 'EdDSA' }
+  metrics.signed(key)
+  metrics.signed(key)
+  await metrics.text()
+  metrics.signed(key)
+  const line = 'keyringd_signatures_total{kid="k1",ring="default",alg="EdDSA"} 3'
+  assert.deepEqual(sample(await metrics.text(), 'keyringd_signatures_total'), [line])
+  metrics.signed(key)
+  metrics.forgetKey(key)
+  assert.deepEqual(sample(await metrics.text(), 'keyringd_signatures_total'), [])
+})
+
+test('the histogram has cumulative buckets, the sum and the count', async () => {
+  const metrics = createMetrics({ process: false })
+  const request = { method: 'GET', route: '/x', status: 200 }
+  for (const seconds of [0.001, 0.002, 0.3, 1000]) metrics.finished({ ...request, seconds })
+  metrics.finished({ ...request, status: 404, seconds: 0.5 })
+  const lines = sample(await metrics.text(), 'keyringd_http_request_duration_seconds').filter(
+    (line) => line.includes('status="200"'),
+  )
+  const values = Object.fromEntries(
+    lines.map((line) => [/le="([^"]*)"/.exec(line)?.[1] ?? line.split('{')[0], line.split(' ')[1]]),
+  )
+  assert.equal(lines[0]?.split(' ')[0]?.includes('method="GET",route="/x",status="200"'), true)
+  assert.deepEqual(
+    ['0.001', '0.0025', '0.25', '0.5', '330', '+Inf'].map((le) => values[le]),
+    ['1', '2', '2', '3', '3', '4'],
+  )
+  assert.equal(values['keyringd_http_request_duration_seconds_count'], '4')
+  assert.equal(values['keyringd_http_request_duration_seconds_sum'], '1000.303')
+})
+
 test('gauges hold what the callbacks set at this scrape, and nothing of the one before', async () => {
   const metrics = createMetrics({ process: false })
   let kid = 'old'

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { signCompact, thumbprint, toPublicJwk } from '../../src/core/index.ts'
 import { onDisk } from '../keyring/on-disk.ts'
-import { type TestServer, testServer } from '../server.ts'
+import { MANAGEMENT_TOKEN, type TestServer, testServer } from '../server.ts'
 
 // What an attacker tried, and what has to come of it (docs/threat-model.md).
 
@@ -221,4 +221,21 @@ test('a ring without issuer takes no token that names one', async (t) => {
   assert.equal((await server.call('POST', '/v1/verify', asked)).json.valid, false)
   const named = { ...asked, issuer: 'https://elsewhere.example' }
   assert.equal((await server.call('POST', '/v1/verify', named)).json.valid, true)
+})
+
+test('numbers that would be signed as something else are refused', async (t) => {
+  const { app } = await testServer(t)
+  const sign = (claims: string) =>
+    app.inject({
+      method: 'POST',
+      url: '/v1/rings/default/sign',
+      headers: { authorization: `Bearer ${MANAGEMENT_TOKEN}`, 'content-type': 'application/json' },
+      payload: `{"ttl":"5m","claims":${claims}}`,
+    })
+  for (const claims of ['{"x":1e999}', '{"x":[{"y":9007199254740993}]}', '{"x":-1e999}']) {
+    const answer = await sign(claims)
+    assert.equal(answer.statusCode, 422, claims)
+    assert.match(answer.json().detail, /beyond 2\^53/)
+  }
+  assert.equal((await sign('{"x":9007199254740991,"y":0.1,"z":-5}')).statusCode, 200)
 })
