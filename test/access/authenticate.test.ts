@@ -97,9 +97,9 @@ test('one request is asked twice: what ended in between counts the second time',
   const { token: other } = await world.access.createApiToken(system, { name: 'other' })
   const [first, second] = [bearer(token), bearer(other)]
   const ids = async () =>
-    (await Promise.all([first, second].map((headers) => world.access.authenticate(headers)))).map(
-      ({ principal }) => principal.id,
-    )
+    (
+      await Promise.all([first, second].map(async (headers) => world.access.authenticate(headers)))
+    ).map(({ principal }) => principal.id)
   assert.deepEqual(await ids(), ['token:ci', 'token:other'])
   assert.deepEqual(await ids(), ['token:ci', 'token:other'])
   world.advance(HOUR)
