@@ -14,8 +14,12 @@ const SETTINGS = {
   ...{ ROOT_KEY_ROTATION_THRESHOLD: '1h', ROOT_KEY_GC_INTERVAL: '100ms' },
   ROOT_KEY_GC_THRESHOLD: '100ms',
 }
-/** Less than it takes until the next key is safe, so that the server has to say no, and when. */
-const PERIOD_MILLIS = 1000
+/**
+ * Between two rotations. In safe mode less than it takes until the next key is safe, so that the server has to say no,
+ * and when. In the control less than a relying party waits between two fetches, so that every second key at the least
+ * signs while nobody may ask for it yet.
+ */
+const PERIOD_MILLIS = { safe: 1000, nomad: 300 }
 const TTL_SECONDS = 4
 /** A token is shown when it is new and once more when it is this old, by when its key may be retired. */
 const LATE_MILLIS = 2000
@@ -91,7 +95,12 @@ interface Token {
 }
 
 /** Signs a token, shows it to all, and shows them all an old one again; over and over. */
-async function work(server: ServerProcess, parties: RelyingParty[], signal: AbortSignal) {
+async function work(
+  server: ServerProcess,
+  parties: RelyingParty[],
+  shown: Set<string>,
+  signal: AbortSignal,
+): Promise<void> {
   const kept: { at: number; token: Token }[] = []
   while (!signal.aborted) {
     const body = { claims: { sub: 'demo', aud: AUDIENCE, nonce: NONCE }, ttl: `${TTL_SECONDS}s` }
@@ -100,6 +109,8 @@ async function work(server: ServerProcess, parties: RelyingParty[], signal: Abor
     const fresh = json as Token
     kept.push({ at: performance.now(), token: fresh })
     await Promise.all(parties.map((party) => show(party, fresh)))
+    // Whoever rotates waits for this: a key of which nobody was shown a token proves nothing.
+    shown.add(fresh.kid)
     const [oldest] = kept
     if (oldest && performance.now() - oldest.at >= LATE_MILLIS) {
       kept.shift()
@@ -112,17 +123,25 @@ async function work(server: ServerProcess, parties: RelyingParty[], signal: Abor
 }
 
 /** Rotates by our own route, never by force; where it says that it is too early, it says until when. */
-async function rotateSteadily(server: ServerProcess, { seconds, rotations, signal }: RunOptions) {
+async function rotateSteadily(
+  server: ServerProcess,
+  { mode, seconds, rotations, signal }: RunOptions,
+  shown: Set<string>,
+) {
+  const untilShown = async (count: number) => {
+    while (shown.size < count && !signal.aborted) await delay(PAUSE_MILLIS)
+  }
+  await untilShown(1)
   const start = performance.now()
   let done = 0
   let refused = 0
   while (done < rotations || performance.now() - start < seconds * 1000) {
-    if (signal.aborted || performance.now() - start > LONGEST_RUN_MILLIS) break
+    if (signal.aborted) break
     const { status, json } = await server.call('POST', '/v1/rings/default/rotate', {})
     const { code, safeAt } = json as { code?: string; safeAt?: string }
     if (status === 200) {
       done++
-      await delay(PERIOD_MILLIS)
+      await Promise.all([delay(PERIOD_MILLIS[mode]), untilShown(done + 1)])
     } else if (code === 'activation_unsafe' && safeAt !== undefined) {
       refused++
       await delay(Math.max(1, Date.parse(safeAt) - Date.now() + 1))
@@ -148,8 +167,14 @@ export async function runDemo(options: RunOptions): Promise<RunResult> {
       parties.push(await startRelyingParty(client, issuer))
     }
     const over = new AbortController()
-    const working = work(server, parties, over.signal)
-    const rotating = rotateSteadily(server, options).finally(() => over.abort())
+    const shown = new Set<string>()
+    const working = work(server, parties, shown, over.signal).finally(() => over.abort())
+    const signal = AbortSignal.any([
+      ...[options.signal, over.signal, AbortSignal.timeout(LONGEST_RUN_MILLIS)],
+    ])
+    const rotating = rotateSteadily(server, { ...options, signal }, shown).finally(() =>
+      over.abort(),
+    )
     const [facts] = await Promise.all([rotating, working])
     return { ...facts, clients: parties.map(({ result }) => result) }
   } finally {
