@@ -3,6 +3,8 @@
 import { connect, type Socket } from 'node:net'
 import type { Load, LoadResult } from './load.ts'
 
+/** Into one buffer for each connection: an allocation for every answer would cost as much as to count it. */
+const READ_BYTES = 65_536
 const LENGTH = /\r\ncontent-length: (\d+)/i
 
 /** Calls `onAnswer(status)` for every whole answer on a connection. Throws on what it cannot read. */
@@ -42,7 +44,8 @@ interface Counts {
 function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
   const request = Buffer.from(load.request)
   return new Promise((resolve, reject) => {
-    const socket: Socket = connect({ port: load.port, host: '127.0.0.1', noDelay: true })
+    const onread = { buffer: Buffer.alloc(READ_BYTES), callback: received }
+    const socket: Socket = connect({ port: load.port, host: '127.0.0.1', noDelay: true, onread })
     let sentAt = 0
     const send = () => {
       if (stop()) {
@@ -61,7 +64,11 @@ function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
       if (load.pauseMillis === undefined) send()
       else setTimeout(send, load.pauseMillis)
     })
-    socket.on('connect', send).on('data', read)
+    function received(bytes: number, buffer: Uint8Array): boolean {
+      read(Buffer.from(buffer.buffer, buffer.byteOffset, bytes))
+      return true
+    }
+    socket.on('connect', send)
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('The server closed the connection')))
   })

@@ -31,9 +31,17 @@ export const PROBLEMS = {
   algorithm_unavailable: { status: 422, title: 'The ring has no such algorithm' },
   not_ready: { status: 503, title: 'The server is not ready' },
   overloaded: { status: 503, title: 'The server is at its limit' },
+  store_unwritable: { status: 503, title: 'The database cannot be written' },
   key_unusable: { status: 500, title: 'A published key cannot be unwrapped' },
   wrap_failed: { status: 500, title: 'The key could not be wrapped' },
   internal: { status: 500, title: 'Internal error' },
+  // identities/: what a configuration cannot hold
+  trusted_ip_invalid: { status: 400, title: 'The IP is not a valid IPv4, IPv6, or CIDR block' },
+  pem_rejected: { status: 400, title: 'The PEM text is not acceptable' },
+  // remote-jwks/: what may be fetched from elsewhere, and how that fails
+  url_refused: { status: 400, title: 'The URL is not allowed' },
+  jwks_unreachable: { status: 502, title: 'The JWKS endpoint failed' },
+  jwks_timeout: { status: 504, title: 'The JWKS endpoint timed out' },
   // core/: why a token or a sealed value was refused
   token_malformed: { status: 401, title: 'The token is not a well-formed JWS' },
   token_invalid: { status: 401, title: 'The token is not valid' },

@@ -1,20 +1,20 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createSecureContext } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
-import { newApiToken } from './access/credential.ts'
 import { createApp, type Server } from './app.ts'
 import { type Config, issuerOf, parseConfig } from './config.ts'
 import { type Context, randomId, systemClock } from './context.ts'
 import { isProblem, Problem } from './errors.ts'
 import { createLogger } from './http/log.ts'
-import { type App, replaceTls, type TlsFiles } from './http/server.ts'
+import { replaceTls } from './http/server.ts'
 import { createAeadProvider } from './kek/aead.ts'
-import { writeSecretFile } from './kek/files.ts'
 import { loadOrCreateKek } from './kek/kek-file.ts'
+import { printBanner } from './serve/banner.ts'
+import { listen, readTls } from './serve/listen.ts'
+import { adoptGiven, chooseManagementToken, keepInFile } from './serve/management-token.ts'
 import { readMigrations } from './store/migrations.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
@@ -48,7 +48,8 @@ export async function serve(args: readonly string[]): Promise<void> {
   try {
     const context: Context = { store, log, ...systemClock, newId: randomId }
     const recorded = await store.read.installation.get()
-    const token = managementToken(config, recorded === undefined)
+    const isFirst = recorded === undefined
+    const token = chooseManagementToken(config, isFirst)
     let port = config.port
     server = await createApp({
       ...{ config, context, version: packageVersion(), tls: readTls(config) },
@@ -65,13 +66,13 @@ export async function serve(args: readonly string[]): Promise<void> {
     stopOnSignals(server, store, log, stopping)
     reloadOnHangup(server, config, log)
 
-    await prepareToken(config, token, server, store, recorded !== undefined)
-    const { open, keyring } = server
-    const opening = openKek(config, log, recorded === undefined).then((provider) =>
+    const { access, keyring, open } = server
+    await (isFirst ? keepInFile(token) : adoptGiven(token, store, access))
+    const opening = openKek(config, log, isFirst).then((provider) =>
       open([provider], stopping.signal),
     )
     await withDeadline(opening, config, keyring)
-    banner(config, port, token, recorded === undefined)
+    printBanner(config, { port, database: databaseFile(config), token, isFirst })
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
   } catch (error) {
     if (stopping.signal.aborted) return
@@ -122,40 +123,6 @@ function packageVersion(): string {
   return file.version
 }
 
-function readTls(config: Config): TlsFiles | undefined {
-  const { tlsCertFile, tlsKeyFile } = config
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined
-  try {
-    const files = { cert: readFileSync(tlsCertFile), key: readFileSync(tlsKeyFile) }
-    createSecureContext(files)
-    return files
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    const detail = `The certificate ${tlsCertFile} and its key ${tlsKeyFile} cannot be used: ${why}.`
-    throw new Problem('config_invalid', detail, { cause })
-  }
-}
-
-/** Answers the port: for 0 the system chooses one. */
-async function listen(app: App, host: string, port: number): Promise<number> {
-  try {
-    await app.listen({ host, port, backlog: 4096 })
-    const address = app.server.address()
-    return address !== null && typeof address === 'object' ? address.port : port
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-    const why =
-      code === 'EADDRINUSE'
-        ? 'something else listens there already; stop it, or set KEYRINGD_PORT'
-        : code === 'EACCES'
-          ? 'the system does not allow it'
-          : cause instanceof Error
-            ? cause.message
-            : String(cause)
-    throw new Problem('config_invalid', `Cannot listen on ${host}:${port}: ${why}.`, { cause })
-  }
-}
-
 async function openKek(config: Config, log: Logger, databaseEmpty: boolean) {
   const { kek, source, created, warning } = await loadOrCreateKek({
     kek: config.kek?.reveal(),
@@ -188,94 +155,6 @@ async function withDeadline(
   })
   await Promise.race([opening, late]).finally(() => clearTimeout(timer))
 }
-
-interface ManagementToken {
-  value: string | undefined
-  file: string
-  /** The token comes from the settings; no file is written. */
-  given: boolean
-  isNew: boolean
-}
-
-/** The token that the settings give, else the one of the file, else, in an empty database, a new one. */
-function managementToken(config: Config, databaseEmpty: boolean): ManagementToken {
-  const file = join(dirname(config.kekFile), 'management-token')
-  const given = config.managementToken?.reveal()
-  if (given !== undefined) return { value: given, file, given: true, isNew: false }
-  if (!databaseEmpty) return { value: undefined, file, given: false, isNew: false }
-  return { value: newApiToken(), file, given: false, isNew: true }
-}
-
-/** Before the database knows it: a start that is killed in between finds the file again and takes what it holds. */
-async function prepareToken(
-  config: Config,
-  token: ManagementToken,
-  server: Server,
-  store: Store,
-  bootstrapped: boolean,
-): Promise<void> {
-  const { value } = token
-  if (value === undefined) return
-  if (token.given) {
-    if (bootstrapped)
-      await store.transaction((tx) => server.access.ensureManagementToken(tx, value))
-    return
-  }
-  try {
-    await writeSecretFile(token.file, `${value}\n`, { ifExists: 'keep' })
-    token.value = (await readFile(token.file, 'utf8')).trim()
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new Problem(
-      'config_invalid',
-      `The management token cannot be written to ${token.file} (${why}); set KEYRINGD_MANAGEMENT_TOKEN, or make ${dirname(config.kekFile)} writable for the first start.`,
-      { cause },
-    )
-  }
-}
-
-/** For a person: where it is, and the first commands. The token itself goes to a terminal only, and once. */
-function banner(config: Config, port: number, token: ManagementToken, isFirst: boolean): void {
-  const scheme = config.tlsCertFile ? 'https' : 'http'
-  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
-  const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
-  const { where, secret } = describeToken(config, token)
-  const lines = [
-    `keyringd serves ${url}`,
-    `  data   ${databaseFile(config)}`,
-    `  KEK    ${config.kek ? 'from KEYRINGD_KEK' : config.kekFile}`,
-    `  token  ${where}`,
-    '',
-    'Try:',
-    `  curl ${url}/.well-known/jwks.json`,
-    `  curl -H "X-Nomad-Token: ${secret}" ${url}/v1/operator/keyring/keys`,
-    // A later rotation may be refused as too early; the plan says from when it is not.
-    isFirst
-      ? `  curl -X POST -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/rotate`
-      : `  curl -H "Authorization: Bearer ${secret}" ${url}/v1/rings/default/plan`,
-    `  curl -H "Authorization: Bearer ${secret}" --json '{"claims":{"sub":"me"},"ttl":"15m"}' ${url}/v1/rings/default/sign`,
-    '',
-  ]
-  process.stderr.write(`${lines.join('\n')}\n`)
-}
-
-/** Where the management token is, and what a shell puts in its place. */
-function describeToken(config: Config, token: ManagementToken): { where: string; secret: string } {
-  const { managementTokenFile } = config
-  const fromFile = (file: string) => ({ where: `in ${file}`, secret: `$(cat ${shellWord(file)})` })
-  if (managementTokenFile !== undefined) return fromFile(managementTokenFile)
-  const secret = '$KEYRINGD_MANAGEMENT_TOKEN'
-  if (token.given) return { where: 'from KEYRINGD_MANAGEMENT_TOKEN', secret }
-  if (token.isNew && process.stderr.isTTY) {
-    return { ...fromFile(token.file), where: `${token.value} (kept in ${token.file})` }
-  }
-  return existsSync(token.file)
-    ? fromFile(token.file)
-    : { where: 'the one that an earlier start was given', secret }
-}
-
-const shellWord = (word: string): string =>
-  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 
 /** SIGTERM or SIGINT: not ready, held queries answered, connections drained; a second one, or the deadline, ends it. */
 function stopOnSignals(server: Server, store: Store, log: Logger, stopping: AbortController): void {

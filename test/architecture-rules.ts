@@ -15,7 +15,9 @@ const SLICES = [
 const PURE = [
   ...['keyring/lifecycle.ts', 'keyring/jwks.ts', 'keyring/profiles.ts', 'audit/chain.ts'],
   ...['discovery/configuration.ts', 'access/capabilities.ts', 'identities/bounds.ts'],
+  ...['identities/claim-match.ts', 'identities/lifetime.ts', 'identities/static-keys.ts'],
   ...['uri-signing/document.ts', 'uri-signing/uri-token.ts'],
+  ...['remote-jwks/addresses.ts', 'remote-jwks/url.ts', 'remote-jwks/cache.ts'],
 ]
 
 /** Everybody may import these. */
@@ -26,7 +28,7 @@ const TABLE: Record<string, { may: string[]; types?: string[] }> = {
   'main.ts': { may: ['serve.ts', 'cli/*'] },
   'serve.ts': {
     may: [
-      'access/credential.ts',
+      'serve/*',
       'config.ts',
       'store/*',
       'kek/*',
@@ -36,6 +38,10 @@ const TABLE: Record<string, { may: string[]; types?: string[] }> = {
       'http/*',
       'core/*',
     ],
+  },
+  'serve/': {
+    may: ['access/credential.ts', 'kek/files.ts'],
+    types: ['config.ts', 'app.ts', 'http/*', 'store/*'],
   },
   'app.ts': {
     may: [...SLICES.map((slice) => `${slice}/*`), 'http/*', 'core/*', 'context.ts'],
@@ -76,6 +82,7 @@ const PACKAGES: Record<string, { in: RegExp; types?: RegExp }> = {
   'better-sqlite3': { in: /^store\/sqlite\.ts$/ },
   pg: { in: /^store\/postgres\.ts$/ },
   jose: { in: /^(?:core|remote-jwks)\//, types: /./ },
+  'ipaddr.js': { in: /^(?:remote-jwks|identities)\// },
   zod: { in: /^config\.ts$|^config\/|^http\/|^[\w-]+\/schema\.ts$/ },
   pino: { in: /^http\/|^main\.ts$/, types: /./ },
   'prom-client': { in: /^http\// },

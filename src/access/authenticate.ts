@@ -26,8 +26,6 @@ const STALE = /^(?:api-token|ring|profile|tenant|access)\.(?!denied$)/
 /** Credential → principal. Tokens are remembered in memory until an event says otherwise. */
 export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now'>) {
   const remembered = new Map<string, Known>()
-  /** Who presents the headers of a request under way: it is asked more than once. */
-  const presenting = new WeakMap<IncomingHttpHeaders, { known: Known; generation: number }>()
   /** Null: there is none; undefined: not read since the last event. */
   let management: Known | null | undefined
   let generation = 0
@@ -97,29 +95,29 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
     return management === undefined ? getManagement().then(others) : others(management)
   }
 
-  const answer = (known: Known | undefined): Authenticated => {
-    const expired = known?.expiresAt !== undefined && known.expiresAt <= toMillis(now())
-    return { principal: known && !expired ? known.principal : anonymous, presented: true }
+  const isExpired = ({ expiresAt }: Known) =>
+    expiresAt !== undefined && expiresAt <= toMillis(now())
+
+  function answer(known: Known | undefined, asOf: number): Authenticated {
+    if (!known || isExpired(known)) return { principal: anonymous, presented: true }
+    const stillHolds = () => asOf === generation && !isExpired(known)
+    return { principal: known.principal, presented: true, stillHolds }
   }
 
   return {
     /**
-     * Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. At once where
-     * nothing has changed since the same headers were last looked at.
+     * Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. At once where the
+     * credential is remembered.
      */
     authenticate(headers: IncomingHttpHeaders): Authenticated | Promise<Authenticated> {
-      const last = presenting.get(headers)
-      if (last?.generation === generation) return answer(last.known)
       const token = tokenOf(headers)
       if (token === undefined) return { principal: anonymous, presented: false }
-      if (token === '') return answer(undefined)
-      const before = generation
-      const keep = (known: Known | undefined) => {
-        if (known) presenting.set(headers, { known, generation: before })
-        return answer(known)
-      }
+      const asOf = generation
+      if (token === '') return answer(undefined, asOf)
       const found = find(token)
-      return found instanceof Promise ? found.then(keep) : keep(found)
+      return found instanceof Promise
+        ? found.then((known) => answer(known, asOf))
+        : answer(found, asOf)
     },
     stop,
   }
@@ -129,4 +127,6 @@ export interface Authenticated {
   principal: Principal
   /** A credential was there, good or not. */
   presented: boolean
+  /** Whether another look would find the same: nothing has changed, and it has not expired. */
+  stillHolds?(): boolean
 }

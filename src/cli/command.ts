@@ -22,7 +22,7 @@ export interface Spec<F extends Flags> {
 }
 
 export interface Call<F extends Flags> {
-  values: Values<F & typeof COMMON>
+  values: Values<F> & Values<typeof COMMON>
   /** The one argument; empty where there is none. */
   argument: string
   io: Io
@@ -47,7 +47,7 @@ export function command<F extends Flags>(spec: Spec<F>): Command {
       if (spec.argument !== undefined && (argument === '' || more.length > 0)) {
         throw usage(`This command requires one argument: <${spec.argument}>`)
       }
-      return spec.run({ values: values as Values<F & typeof COMMON>, argument, io })
+      return spec.run({ values, argument, io })
     },
   }
 }

@@ -24,6 +24,9 @@ export const text = (value: string, help: string) => ({ kind: 'text', value, hel
 export const list = (value: string, help: string) => ({ kind: 'list', value, help }) as const
 export const toggle = (help: string) => ({ kind: 'switch', help }) as const
 
+/** What every command that prints an answer has. */
+export const json = toggle("the API's answer as it is")
+
 /** What every command has. */
 export const COMMON = {
   address: text('URL', 'server; else KEYRINGD_ADDR, NOMAD_ADDR, http://127.0.0.1:4650'),

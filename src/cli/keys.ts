@@ -2,7 +2,7 @@ import { parseDuration, toMillis } from '../time.ts'
 import type { KeyAnswer, PlanAnswer } from './answers.ts'
 import { type Client, createClient, unexpected } from './client.ts'
 import { command, segment } from './command.ts'
-import { text, toggle } from './flags.ts'
+import { json, text, toggle } from './flags.ts'
 import { failure, usage } from './io.ts'
 import { localTime, table } from './table.ts'
 import { watch } from './watch.ts'
@@ -17,7 +17,6 @@ const SHORT = 8
 const ring = text('NAME', 'ring; default: default')
 const region = text('NAME', 'refuse a server of another region')
 const verbose = toggle('full key IDs')
-const json = toggle("the API's answer as it is")
 
 const pathOf = (name: string | undefined) => `/v1/rings/${segment(name || DEFAULT)}`
 

@@ -1,12 +1,11 @@
 import type { VerdictAnswer } from './answers.ts'
 import { createClient } from './client.ts'
+import { ask } from './collection.ts'
 import { command, segment } from './command.ts'
-import { text, toggle } from './flags.ts'
+import { json, text } from './flags.ts'
 import { parseObject, readObject, readSource, toDurationField } from './input.ts'
 import { usage } from './io.ts'
 import { columns, plain } from './table.ts'
-
-const json = toggle("the API's answer as it is")
 
 const sign = command({
   name: 'token sign',
@@ -22,27 +21,23 @@ const sign = command({
     algorithm: text('ALG', 'default: the first of the ring'),
     json,
   },
-  async run({ values, io }) {
-    const { profile, sub, ttl, typ, algorithm } = values
+  async run(call) {
+    const { values, io } = call
+    const { ring, profile, sub, ttl, typ, algorithm } = values
     if (!ttl) throw usage('-ttl is needed, such as -ttl 15m')
     const given = values.claims ? await readObject(values.claims, '-claims', io) : {}
     if (sub !== undefined && 'sub' in given) throw usage('sub is in -claims and in -sub')
     const header = values.header ? await readObject(values.header, '-header', io) : undefined
-    const client = createClient(values, io)
-    const { value, text } = await client.json<{ token: string }>(
-      'POST',
-      `/v1/rings/${segment(values.ring || 'default')}/sign`,
-      {
-        claims: { ...given, ...(sub !== undefined && { sub }) },
-        ttl: toDurationField(ttl, '-ttl'),
-        ...(profile && { profile }),
-        ...(typ && { typ }),
-        ...(header && { header }),
-        ...(algorithm && { algorithm }),
-      },
-    )
-    io.out(values.json ? text : `${value.token}\n`)
-    return 0
+    const path = `/v1/rings/${segment(ring || 'default')}/sign`
+    const body = {
+      claims: { ...given, ...(sub !== undefined && { sub }) },
+      ttl: toDurationField(ttl, '-ttl'),
+      ...(profile && { profile }),
+      ...(typ && { typ }),
+      ...(header && { header }),
+      ...(algorithm && { algorithm }),
+    }
+    return ask(call, ['POST', path, body], ({ token }: { token: string }) => `${token}\n`)
   },
 })
 

@@ -30,6 +30,8 @@ export interface AlgorithmSpec {
   postQuantum: boolean
   /** Generation is slow enough (about 30 ms and up to 2 s) to happen before anybody asks. */
   generatedAhead: boolean
+  /** A signature takes about as long as to hand it to another thread: tens of microseconds. */
+  signsQuickly: boolean
 }
 
 const generatePair = promisify(generateKeyPair)
@@ -49,6 +51,7 @@ const rsa = (hash: Hash, saltLength?: number): AlgorithmSpec => ({
   generate: () => generatePair('rsa', { modulusLength: 2048, publicExponent: 65537 }),
   postQuantum: false,
   generatedAhead: true,
+  signsQuickly: false,
 })
 
 const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): AlgorithmSpec => ({
@@ -63,6 +66,7 @@ const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): Algor
   generate: () => generatePair('ec', { namedCurve: nodeCurve }),
   postQuantum: false,
   generatedAhead: false,
+  signsQuickly: crv === 'P-256',
 })
 
 const ed25519 = (): AlgorithmSpec => ({
@@ -76,6 +80,7 @@ const ed25519 = (): AlgorithmSpec => ({
   generate: () => generatePair('ed25519', {}),
   postQuantum: false,
   generatedAhead: false,
+  signsQuickly: true,
 })
 
 const mlDsa = (
@@ -91,6 +96,7 @@ const mlDsa = (
   generate: () => generatePair(nodeType, {}),
   postQuantum: true,
   generatedAhead: false,
+  signsQuickly: false,
 })
 
 const table = {

@@ -20,6 +20,8 @@ export interface Authenticated {
   principal: Principal
   /** A credential was there, good or not. */
   presented: boolean
+  /** Whether another look at the same credential would find the same; absent: look again. */
+  stillHolds?(): boolean
 }
 
 export interface AuthOptions {
@@ -31,7 +33,13 @@ export interface AuthOptions {
   onDenied?(principal: Principal, needed: string, request: FastifyRequest): Promise<void>
 }
 
-const principals = new WeakMap<FastifyRequest, Principal>()
+/** Where a request keeps whom the first look found. Not a WeakMap: one entry for every request costs the collector. */
+const FOUND = Symbol('authenticated')
+
+interface Looked {
+  [FOUND]: Authenticated | null
+}
+
 const OPEN: ReadonlySet<string> = new Set(['public', 'authenticated'])
 
 /**
@@ -40,9 +48,10 @@ const OPEN: ReadonlySet<string> = new Set(['public', 'authenticated'])
  * surface may report what its original reports earlier.
  */
 export function installAuth<App extends FastifyInstance>(app: App, options: AuthOptions): void {
+  app.decorateRequest(FOUND, null)
   app.decorateRequest('principal', {
     getter(this: FastifyRequest) {
-      return principals.get(this) ?? anonymous
+      return foundOf(this)?.principal ?? anonymous
     },
   })
   app.addHook('onRoute', (route) => {
@@ -74,13 +83,15 @@ function guard(requirement: Requirement, options: AuthOptions) {
   function decide(
     request: FastifyRequest,
     wanted: string | RingRequirement,
-    { principal, presented }: Authenticated,
+    found: Authenticated,
   ): Promise<void> | undefined {
     const name = nameOf(wanted)
+    const { principal, presented } = found
     if (principal.id === anonymous.id) throw unauthenticated(presented)
+    const before = foundOf(request)
+    ;(request as unknown as Looked)[FOUND] = found
     // The second look: what this very principal may never changes, and neither does what the path asks for.
-    if (principals.get(request) === principal) return undefined
-    principals.set(request, principal)
+    if (before?.principal === principal) return undefined
     if (name === 'authenticated') return undefined
     if (!options.known.has(name)) throw new Error(`Unknown capability ${name}`)
     const { ring, some } = typeof wanted === 'string' ? {} : wanted
@@ -99,6 +110,7 @@ function guard(requirement: Requirement, options: AuthOptions) {
     while (typeof wanted === 'function') wanted = wanted(request)
     const needed = wanted
     if (nameOf(needed) === 'public') return undefined
+    if (foundOf(request)?.stillHolds?.()) return undefined
     const found = options.authenticate(request)
     if (!(found instanceof Promise)) return decide(request, needed, found)
     return found.then((one) => decide(request, needed, one))
@@ -117,6 +129,8 @@ function guard(requirement: Requirement, options: AuthOptions) {
     else done()
   }
 }
+
+const foundOf = (request: FastifyRequest) => (request as unknown as Looked)[FOUND]
 
 const unauthenticated = (presented: boolean) =>
   new Problem(

@@ -22,6 +22,7 @@ import { createScheduler } from './scheduler.ts'
 import type { RotateBody, StatusDocument } from './schema.ts'
 import { createSealing, type Wrapper } from './sealing.ts'
 import { createSigning } from './sign.ts'
+import { createSigner } from './signer.ts'
 import { createSpareKeys } from './spare.ts'
 import { createStart } from './start.ts'
 import { createVerification } from './verify.ts'
@@ -99,8 +100,9 @@ export function createKeyring(options: KeyringOptions) {
   const rings = createRings({ context, view, changes, material, policy, issuerOf })
   const profiles = createProfiles(context, view)
   const promises = createPromises(store, options.onPromiseWrite)
+  const signer = createSigner((error) => log.error({ err: error }, 'the signing thread ended'))
   const signing = createSigning({
-    ...{ context, view, promises, issuerOf, profile: profiles.policy },
+    ...{ context, view, promises, signer, issuerOf, profile: profiles.policy },
     ...{ maxTokenTtl: toSeconds(settings.maxTokenTtl), onSigned: options.onSigned },
   })
   const verification = createVerification({
@@ -164,6 +166,7 @@ export function createKeyring(options: KeyringOptions) {
       // Before anybody can rotate, and again when the first rings are there.
       await cacheLives.remember(view.rings().map(({ ring }) => ring))
       await start.run(providers, signal)
+      for (const fault of view.faults()) log.error(fault)
       await cacheLives.remember(view.rings().map(({ ring }) => ring))
       await rotation.ensureActive()
       for (const { ring } of view.rings()) for (const alg of ring.algorithms) spare.warm(alg)
@@ -303,6 +306,7 @@ export function createKeyring(options: KeyringOptions) {
       await scheduler.close()
       await reseal.close()
       spare.close()
+      await signer.close()
     },
   }
 }

@@ -159,9 +159,12 @@ export function createRotation(parts: RotationParts) {
     ensureStandby,
     writing,
 
-    /** A lane without an active key gets one (contract section 5.1): nothing of it was ever published. */
+    /**
+     * A lane without an active key gets one (contract section 5.1): in `safe` mode its standby, which verifiers know,
+     * unless that cannot sign; else a new key, whatever they know.
+     */
     async ensureActive(): Promise<void> {
-      for (const { ring, keys } of view.rings()) {
+      for (const { ring, keys, broken } of view.rings()) {
         for (const alg of lanesOf(ring)) {
           if (lifecycle.activeOf(laneOf(ring, keys, alg))) continue
           context.log.warn({ ring: ring.name, alg }, 'no active key; making one')
@@ -170,7 +173,16 @@ export function createRotation(parts: RotationParts) {
             const lane = laneOf(ring, await tx.keys.ofRing(ring.id), alg)
             if (lifecycle.activeOf(lane)) return undefined
             const row = await material.toRow(tx, prepared, now())
-            const change = lifecycle.activateFresh(lane, row, false, now())
+            const rules = policy(ring)
+            const standby = rules.mode === 'safe' ? lifecycle.standbyOf(lane) : undefined
+            const isFit = standby && changes.isWritable(standby) && !broken.has(standby.kid)
+            const change = isFit
+              ? lifecycle.promote(lane, standby.kid, row, {
+                  full: false,
+                  policy: rules,
+                  now: now(),
+                })
+              : lifecycle.activateFresh(lane, row, false, now())
             return changes.write(tx, ring, change, writing(system, [prepared]))
           })
           const state = await material.taking([prepared], transaction, (state) => state?.keys)

@@ -88,7 +88,6 @@ export function createSealing(installation: string) {
       if (providers.length === 0) {
         throw new Problem('not_ready', 'keyring has not been initialized yet')
       }
-      if (providers.length === 0) throw new Problem('not_ready', 'The KEK is not proven yet')
       const dataKey = randomBytes(KEY_BYTES)
       const wraps = await Promise.all(
         providers.map(async (provider) => ({

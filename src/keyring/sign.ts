@@ -11,6 +11,7 @@ import type { Ring } from '../store/rings.ts'
 import { toSeconds } from '../time.ts'
 import { applyProfile, checkUnprofiled, type Profile } from './profiles.ts'
 import type { Promises } from './promises.ts'
+import type { Signer } from './signer.ts'
 import type { View } from './view.ts'
 
 export interface SignRequest {
@@ -41,6 +42,7 @@ export interface SignParts {
   context: Context
   view: View
   promises: Promises
+  signer: Signer
   issuerOf(ring: Ring): string | undefined
   /** Seconds, where the ring sets none. */
   maxTokenTtl: number
@@ -55,13 +57,13 @@ const OURS_ALONE: ReadonlySet<string> = new Set(['access', 'audit'])
 const ATTEMPTS = 30
 
 export function createSigning(parts: SignParts) {
-  const { context, view, promises, issuerOf, onSigned } = parts
+  const { context, view, promises, signer, issuerOf, onSigned } = parts
 
-  function signerOf(ring: Ring, asked: Algorithm | undefined): SigningKey {
+  function keyOf(ring: Ring, asked: Algorithm | undefined): SigningKey {
     const alg = asked ?? ring.algorithms[0]
     const signers = view.ring(ring.name)?.signers
-    const signer = signers?.get(alg) ?? (asked || !ring.reserved ? undefined : first(signers))
-    if (signer) return signer
+    const key = signers?.get(alg) ?? (asked || !ring.reserved ? undefined : first(signers))
+    if (key) return key
     if (!ring.algorithms.includes(alg)) {
       const offered = ring.algorithms.join(', ')
       throw new Problem('algorithm_unavailable', `Ring ${ring.name} has ${offered}, not ${alg}`)
@@ -78,16 +80,16 @@ export function createSigning(parts: SignParts) {
   ): Promise<Signed> {
     const exp = claims['exp'] as number
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const signer = signerOf(ring, request.algorithm)
-      const covered = promises.cover(signer.kid, exp, request.ttl)
+      const key = keyOf(ring, request.algorithm)
+      const covered = promises.cover(key.kid, exp, request.ttl)
       if (covered !== true && !(await covered)) {
         await new Promise((resolve) => setImmediate(resolve))
         continue
       }
-      const token = await signCompact(signer, header, claims)
+      const token = await signCompact(key, header, claims, signer.sign)
       checkReadable(token, header)
-      onSigned(ring.name, signer)
-      return { token, kid: signer.kid, exp }
+      onSigned(ring.name, key)
+      return { token, kid: key.kid, exp }
     }
     throw new Problem('not_ready', `Ring ${ring.name} is rotating; try again`)
   }
@@ -134,7 +136,7 @@ export function createSigning(parts: SignParts) {
     if (request.ttl > limit) {
       throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
     }
-    signerOf(ring, request.algorithm)
+    keyOf(ring, request.algorithm)
     const flaw = flawOf(claims, MAX_DEPTH)
     if (flaw !== undefined) throw new Problem('invalid_request', `The claims ${flaw}`)
     return (): Promise<Signed> => {

@@ -178,7 +178,8 @@ export function createView({ sealing, now, monotonic, onFault }: ViewParts) {
     nextVersion: () => ++version,
     index: () => index,
     ring: (name: string) => rings.get(name),
-    rings: () => [...rings.values()],
+    /** By name. */
+    rings: () => [...rings.values()].sort((a, b) => (a.ring.name < b.ring.name ? -1 : 1)),
     shownAt,
     isUnsealed: () => unsealed,
 

@@ -74,6 +74,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
       db,
       // One process owns the file, so nothing else can make a transaction fail for a moment.
       isRetryable: () => false,
+      explain,
       async close() {
         // Waits its turn like a query: what was begun before is answered.
         await ready
@@ -96,6 +97,14 @@ function unusable(file: string, error: unknown): Problem {
     ? 'cannot grow: the disk is full'
     : `cannot be opened (${error instanceof Error ? error.message : String(error)})`
   return new Problem('store_unusable', `The database ${file} ${why}.`, { cause: error })
+}
+
+/** What a caller can be told of a failed write; all else is a fault of ours. */
+function explain(error: unknown): unknown {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (!/^SQLITE_(?:FULL|IOERR)/.test(code)) return error
+  const detail = 'The database cannot be written: its disk is full or fails. Nothing was changed.'
+  return new Problem('store_unwritable', detail, { cause: error })
 }
 
 function damaged(file: string, cause?: unknown): Problem {

@@ -1,12 +1,15 @@
 import { type Kysely, sql } from 'kysely'
 import type { Instant } from '../time.ts'
 import { accessQueries } from './access.ts'
+import { accessTokenQueries } from './access-tokens.ts'
 import { type AuditEvent, auditQueries } from './audit.ts'
 import { lend, readOnly } from './guards.ts'
+import { identityQueries } from './identities.ts'
 import { keyQueries } from './keys.ts'
 import { operationQueries } from './operation.ts'
 import { profileQueries } from './profiles.ts'
 import { promiseQueries } from './promises.ts'
+import { remoteJwksQueries } from './remote-jwks.ts'
 import { ringQueries } from './rings.ts'
 import { rootKeyQueries } from './root-keys.ts'
 import type { Tables } from './schema.ts'
@@ -38,6 +41,8 @@ export interface StoreParts {
   newId(): string
   /** True for an error that says: run the whole transaction again. */
   isRetryable(error: unknown): boolean
+  /** An error in words for a caller where there are any; else the error itself. */
+  explain(error: unknown): unknown
   /** A listener failed; what it listens to is committed all the same. */
   onListenerError(error: unknown): void
   /** Closes the backend when what waits for a connection has had it; called once. */
@@ -51,12 +56,15 @@ function createTx(db: Kysely<Tables>, parts: StoreParts, told: AuditEvent[]) {
   return {
     ...operationQueries(db, parts.now),
     ...accessQueries(db, parts.newId),
+    ...identityQueries(db, parts.newId),
+    ...accessTokenQueries(db),
     rings: ringQueries(db),
     keys: keyQueries(db),
     rootKeys: rootKeyQueries(db),
     sealed: sealedQueries(db),
     promises: promiseQueries(db),
     profiles: profileQueries(db),
+    remoteJwks: remoteJwksQueries(db),
     audit: auditQueries(db, parts.writer, parts.now, told),
   }
 }
@@ -101,7 +109,7 @@ export function createStore(parts: StoreParts): Store {
           return result
         })
       } catch (error) {
-        if (attempt === ATTEMPTS || !parts.isRetryable(error)) throw error
+        if (attempt === ATTEMPTS || !parts.isRetryable(error)) throw parts.explain(error)
       }
     }
   }

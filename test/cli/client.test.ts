@@ -58,13 +58,18 @@ test('a redirect is an error, and the credential goes nowhere else', async (t) =
   assert.equal(followed, false)
 })
 
-test('an answer that is no JSON, an endless one and a hang-up are each one sentence', async (t) => {
+test('an answer that is no JSON, one of a stranger, an endless one and a hang-up are each one sentence', async (t) => {
   const page = await other(t, (_, response) => void response.end('<html>'))
   const env = clientEnv(page)
   assert.equal(
     (await run(['keys', 'list'], { env })).err,
     `error: ${page} did not answer in JSON; is it a keyringd?\n`,
   )
+  const stranger = await other(t, (_, response) => void response.end('{"data":[]}'))
+  assert.deepEqual(await run(['ring', 'list'], { env: clientEnv(stranger) }), {
+    ...{ code: 1, out: '' },
+    err: 'error: The answer has no rings; is it from a keyringd?\n',
+  })
   const flood = await other(t, (_, response) => {
     const more = () => {
       while (!response.destroyed && response.write(Buffer.alloc(1 << 20, 'a')));

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { createPublicKey, verify } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import {
+  ALGORITHMS,
+  type Algorithm,
+  generateKeyMaterial,
+  importPrivateKey,
+} from '../../src/core/index.ts'
+import { createSigner } from '../../src/keyring/signer.ts'
+
+const INPUTS = Array.from({ length: 200 }, (_, at) => `header.payload-${at}`)
+
+async function pairOf(alg: Algorithm) {
+  const privateKey = importPrivateKey((await generateKeyMaterial(alg)).privateDer)
+  const { hash, options } = ALGORITHMS[alg]
+  const key = { key: createPublicKey(privateKey), ...options }
+  const isGood = (input: string, signature: string) =>
+    verify(hash, Buffer.from(input), key, Buffer.from(signature, 'base64url'))
+  return { key: { kid: alg, alg, key: privateKey }, isGood }
+}
+
+function signerOf(t: TestContext) {
+  const errors: unknown[] = []
+  const signer = createSigner((error) => errors.push(error))
+  t.after(() => signer.close())
+  return { signer, errors }
+}
+
+test('every signature belongs to its input and its key, alone and in a crowd, before and after the thread is there', async (t) => {
+  const { signer, errors } = signerOf(t)
+  const pairs = await Promise.all((['ES256', 'EdDSA', 'RS256', 'ES384'] as const).map(pairOf))
+  for (let round = 0; round < 5; round++) {
+    await Promise.all(
+      INPUTS.map(async (input, at) => {
+        const pair = pairs[at % 8 === 0 ? at % pairs.length : at % 2]
+        assert.ok(pair?.isGood(input, await signer.sign(pair.key, input)))
+      }),
+    )
+    for (const { key, isGood } of pairs) assert.ok(isGood('alone', await signer.sign(key, 'alone')))
+  }
+  assert.deepEqual(errors, [])
+})
+
+/** Asks until the thread signs: its answers come by the batch. */
+async function crowd(
+  signer: ReturnType<typeof createSigner>,
+  key: Parameters<typeof signer.sign>[0],
+) {
+  for (let round = 0; round < 20; round++) {
+    await Promise.all(INPUTS.map((input) => signer.sign(key, input)))
+  }
+}
+
+test('one key that cannot sign spoils no other signature of its batch', async (t) => {
+  const { signer, errors } = signerOf(t)
+  const { key, isGood } = await pairOf('EdDSA')
+  await crowd(signer, key)
+  const wrong = { ...key, kid: 'wrong', alg: 'ES256' as const }
+  const outcomes = await Promise.allSettled(
+    INPUTS.map((input, at) => signer.sign(at % 10 === 0 ? wrong : key, input)),
+  )
+  for (const [at, outcome] of outcomes.entries()) {
+    if (at % 10 === 0) assert.equal(outcome.status, 'rejected')
+    else assert.ok(outcome.status === 'fulfilled' && isGood(INPUTS[at] ?? '', outcome.value))
+  }
+  assert.deepEqual(errors, [])
+})
+
+test('whoever waits for a signer that closes is refused, and it can be closed twice', async () => {
+  const signer = createSigner(assert.ifError)
+  const { key } = await pairOf('EdDSA')
+  await crowd(signer, key)
+  const waiting = Promise.allSettled(INPUTS.map((input) => signer.sign(key, input)))
+  await signer.close()
+  await signer.close()
+  const refused = (await waiting).filter(({ status }) => status === 'rejected')
+  assert.equal(refused.length, INPUTS.length)
+})
