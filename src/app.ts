@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { CAPABILITY_NAMES } from './access/capabilities.ts'
+import { createFailures } from './access/failures.ts'
 import { accessRoutes } from './access/routes.ts'
 import { createAccess } from './access/service.ts'
 import type { Config } from './config.ts'
@@ -13,6 +14,10 @@ import { createMetrics, JWKS_STATUSES, UNKNOWN_KID } from './http/metrics.ts'
 import { documentationRoutes, registerOpenapi } from './http/openapi.ts'
 import { healthRoutes, operationRoutes } from './http/operation.ts'
 import { type App, answerFirst, createServer, ourApi, type TlsFiles } from './http/server.ts'
+import { envelope } from './identities/errors.ts'
+import { explainRoutes } from './identities/explain-routes.ts'
+import { createIdentitiesSlice } from './identities/identities.ts'
+import { identitiesRoutes } from './identities/routes.ts'
 import type { KekProvider } from './kek/provider.ts'
 import { holdMillis } from './keyring/blocking.ts'
 import { plainText } from './keyring/errors.ts'
@@ -22,6 +27,8 @@ import { nomadRoutes } from './keyring/nomad.ts'
 import { ringRoutes } from './keyring/routes.ts'
 import { tokenRoutes } from './keyring/token-routes.ts'
 import type { RingView } from './keyring/view.ts'
+import { createGuardedFetch } from './remote-jwks/fetch.ts'
+import { createRemoteJwks } from './remote-jwks/service.ts'
 import { toSeconds } from './time.ts'
 
 // The composition root: builds each service, mounts each slice. The only file that knows them all.
@@ -58,7 +65,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const { config, context, installation, version, tls } = options
   const { log, newId } = context
   const metrics = createMetrics()
-  const access = createAccess(context)
+  const access = createAccess(context, { jwt: (token, address) => slice.bearer(token, address) })
   let draining = false
 
   const keyring = createKeyring({
@@ -73,6 +80,20 @@ export async function createApp(options: AppOptions): Promise<Server> {
       metrics.verifications.inc({ kid, result: valid ? 'valid' : 'invalid' }),
     onPromiseWrite: () => metrics.promiseWrites.inc(),
     onForgotten: metrics.forgetKey,
+  })
+
+  const fetching = createGuardedFetch({
+    allowInternalIpConnections: config.allowInternalIpConnections,
+    allowInternalHosts: config.allowInternalHosts ?? [],
+  })
+  const remote = createRemoteJwks(context, fetching, { isOurs: keyring.own.isOurs })
+  const limiter = createFailures(config.rateLimitLogin, context.monotonic, addressKey)
+  const slice = createIdentitiesSlice({
+    ...{ context, limiter, remote, rights: access.rights, keyring: accessRing(keyring) },
+    ceiling: toSeconds(config.maxMachineIdentityTokenAge),
+    boundary: config.privilegeBoundary,
+    loginFromDefaultRing: config.loginFromDefaultRing,
+    fallbackAudience: `urn:keyringd:${installation}`,
   })
 
   metrics.observe(async ({ keyAge, secondsToNextStep, heldQueries }) => {
@@ -96,6 +117,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   }
 
   const hasNomad = config.surfaces.includes('nomad')
+  const hasInfisical = config.surfaces.includes('infisical')
   const nomad: NomadWire = {
     strict: config.rotationMode === 'nomad',
     region: config.region,
@@ -120,8 +142,10 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const server = (bound: boolean): App =>
     createServer({
       ...{ log, newId, onFinished: metrics.finished },
-      formatFor: (path) =>
-        hasNomad && bound && path.startsWith('/v1/operator/keyring') ? plainText : undefined,
+      formatFor(path) {
+        if (hasNomad && bound && path.startsWith('/v1/operator/keyring')) return plainText
+        return hasInfisical && bound && path.startsWith('/api/v1') ? envelope : undefined
+      },
       ...(tls && { tls }),
       ...(config.trustedProxies && { trustedProxies: config.trustedProxies }),
       ...(config.httpApiResponseHeaders && { extraHeaders: config.httpApiResponseHeaders }),
@@ -130,7 +154,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const known = new Set<string>(CAPABILITY_NAMES)
   const app = server(true)
   installAuth(app, {
-    authenticate: (request) => access.authenticate(request.headers),
+    authenticate: (request) => access.authenticate(request.headers, request.ip),
     known,
     onDenied: (principal, needed) => access.recordDenied(principal, needed),
   })
@@ -152,11 +176,13 @@ export async function createApp(options: AppOptions): Promise<Server> {
       },
     )
   }
+  if (hasInfisical) await app.register(identitiesRoutes(slice), { prefix: '/api/v1' })
   await app.register(async (own) => {
     ourApi(own as App)
     await own.register(accessRoutes(access))
     await own.register(ringRoutes(keyring))
     await own.register(tokenRoutes(keyring))
+    await own.register(explainRoutes(slice))
   })
 
   let publicApp: App | undefined
@@ -175,7 +201,10 @@ export async function createApp(options: AppOptions): Promise<Server> {
   return {
     ...{ app, publicApp, keyring, access },
     publish: keyring.publish,
-    open: keyring.open,
+    async open(providers, signal) {
+      await slice.start()
+      await keyring.open(providers, signal)
+    },
     drain() {
       draining = true
       keyring.blocking.close()
@@ -183,7 +212,22 @@ export async function createApp(options: AppOptions): Promise<Server> {
     async close() {
       await Promise.all([app.close(), publicApp?.close()])
       await keyring.close()
+      slice.close()
       access.close()
+    },
+  }
+}
+
+/** The keyring as those see it whose tokens the `access` ring signs. */
+function accessRing({ own, signing, verification, view, issuerOf }: Keyring) {
+  return {
+    ...own,
+    sign: (claims: Record<string, unknown>) => signing.signOwn('access', 'at+jwt', claims),
+    verify: (token: string, audience: string) =>
+      verification.withRing('access', token, { audience, typ: 'at+jwt', skew: 0 }),
+    issuer() {
+      const ring = view.ring('access')?.ring
+      return ring && issuerOf(ring)
     },
   }
 }

@@ -11,6 +11,7 @@ import {
   extraHeaders,
   flag,
   integer,
+  internalHosts,
   issuer,
   type Kind,
   kind,
@@ -18,6 +19,7 @@ import {
   networks,
   oneOf,
   path,
+  rate,
   type Secret,
 } from './config/kinds.ts'
 import { upperSnake } from './config/names.ts'
@@ -32,7 +34,7 @@ export { issuerOf } from './config/relations.ts'
 export const SURFACES = ['nomad', 'infisical', 'traffic-ops', 'singlestore', 'marklogic'] as const
 export type Surface = (typeof SURFACES)[number]
 /** The surfaces that exist; naming another one is refused, and `all` means these. */
-const BUILT: readonly Surface[] = ['nomad']
+const BUILT: readonly Surface[] = ['nomad', 'infisical']
 
 /** Algorithms that a default set may hold: post-quantum keys are published apart, so never here. */
 export const ROOT_KEY_ALGORITHMS = [
@@ -100,9 +102,15 @@ export const SETTINGS = {
   clockSkew: setting(duration(0n, HOUR), '60s', 'clock difference to allow for'),
   replicaStaleness: setting(duration(0n, HOUR), '60s', 'how far a replica may lag behind; counts as 0 on SQLite'),
   maxTokenTtl: setting(duration(SECOND), '24h', 'longest lifetime of a signed token, where its ring sets none'),
+  maxMachineIdentityTokenAge: setting(duration(SECOND), '7776000s', 'longest lifetime of one access token; renewals may follow one another'),
+  privilegeBoundary: setting(flag, 'true', 'whether changing how an identity logs in takes all the rights that the identity has'),
+  loginFromDefaultRing: setting(flag, 'false', 'whether `ring:default` may be the source of keys for logins: whoever may sign with that ring can then log in'),
+  rateLimitLogin: setting(rate, '200/m', 'failed verifications of one address, and of one account by addresses that failed for it; over it they are refused'),
   tlsCertFile: optional(path, 'PEM certificate chain; with `KEYRINGD_TLS_KEY_FILE` the server speaks HTTPS; both are read again on SIGHUP'),
   tlsKeyFile: optional(path, 'PEM private key of that certificate'),
   trustedProxies: optional(networks, 'addresses or CIDR ranges, separated by commas, whose `X-Forwarded-For` is believed'),
+  allowInternalIpConnections: setting(flag, 'false', 'whether URLs that this server fetches, such as JWK Sets of other issuers, may lead to loopback and private addresses; the names localhost and host.docker.internal stay refused'),
+  allowInternalHosts: optional(internalHosts, 'host names that may resolve to such addresses, and addresses or CIDR ranges that may be connected to, separated by commas'),
   logLevel: setting(oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', 'least severe level that is logged'),
   blockingQueriesPerAddress: setting(integer(0, 1_000_000), '64', 'held queries of one anonymous address; over it they are answered at once'),
   blockingQueriesMax: setting(integer(0, 1_000_000), '15000', 'held queries in all'),

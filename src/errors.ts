@@ -35,7 +35,27 @@ export const PROBLEMS = {
   key_unusable: { status: 500, title: 'A published key cannot be unwrapped' },
   wrap_failed: { status: 500, title: 'The key could not be wrapped' },
   internal: { status: 500, title: 'Internal error' },
-  // identities/: what a configuration cannot hold
+  rate_limited: { status: 429, title: 'Too many requests' },
+  // identities/: configurations, logins and access tokens
+  identity_not_found: { status: 404, title: 'No such identity' },
+  identity_protected: { status: 400, title: 'The identity is protected from deletion' },
+  role_unknown: { status: 400, title: 'There is no such role' },
+  organisation_not_found: { status: 404, title: 'No such organisation' },
+  jwt_auth_not_found: { status: 404, title: 'The identity has no JWT auth to log in with' },
+  jwt_auth_missing: { status: 400, title: 'The identity has no JWT auth' },
+  jwt_auth_attached: { status: 400, title: 'The identity has JWT auth already' },
+  ttl_above_max: { status: 400, title: 'Access token TTL cannot be greater than max TTL' },
+  source_refused: { status: 400, title: 'The ring cannot be a source of keys' },
+  login_denied: { status: 401, title: 'The login was denied' },
+  login_forbidden: { status: 403, title: 'The login was denied' },
+  access_token_invalid: { status: 401, title: 'The access token is not valid' },
+  access_token_revoked: { status: 401, title: 'The access token was revoked' },
+  token_kind_refused: { status: 403, title: 'This kind of token is not allowed here' },
+  access_token_foreign: { status: 400, title: 'Token is not an identity access token' },
+  address_not_trusted: {
+    status: 403,
+    title: 'You are not allowed to access this resource from the current IP address',
+  },
   trusted_ip_invalid: { status: 400, title: 'The IP is not a valid IPv4, IPv6, or CIDR block' },
   pem_rejected: { status: 400, title: 'The PEM text is not acceptable' },
   // remote-jwks/: what may be fetched from elsewhere, and how that fails

@@ -52,7 +52,7 @@ test('with nothing set, the defaults hold and nothing is warned about', () => {
   assert.equal(config.host, '127.0.0.1')
   assert.equal(config.port, 4650)
   assert.equal(config.publicPort, undefined)
-  assert.deepEqual(config.surfaces, ['nomad'])
+  assert.deepEqual(config.surfaces, ['nomad', 'infisical'])
   assert.equal(config.dataDir, '/home/me/.keyringd/data')
   assert.equal(config.kekFile, '/home/me/.keyringd/kek')
   assert.equal(config.kekAutocreate, true)
@@ -119,7 +119,7 @@ test('what comes in a later version is refused, not ignored', () => {
     const expected = `KEYRINGD_${name} is not available yet in this version`
     assert.deepEqual(faults({ [name]: 'x' }), [expected])
   }
-  assert.equal(faults({ SURFACES: 'nomad,infisical' }).length, 1)
+  assert.equal(faults({ SURFACES: 'nomad,traffic-ops' }).length, 1)
 })
 
 test('names of Kubernetes, the command line and the tests are ignored', () => {
@@ -280,6 +280,27 @@ test('values with a structure are checked down to their parts', () => {
     { DATA_DIR: 'a\0b' },
   ]
   for (const settings of bad) assert.equal(faults(settings).length, 1, JSON.stringify(settings))
+})
+
+test('internal hosts are names, addresses and networks; every word that is none is named', () => {
+  const read = (text: string) => parse({ ALLOW_INTERNAL_HOSTS: text }).allowInternalHosts
+  assert.equal(parse({}).allowInternalHosts, undefined)
+  assert.equal(parse({}).allowInternalIpConnections, false)
+  assert.equal(parse({ ALLOW_INTERNAL_IP_CONNECTIONS: 'true' }).allowInternalIpConnections, true)
+  const text = ' IdP.Internal. ,keycloak, xn--bcher-kva.example,10.0.0.0/8 ,::1,fd00::/8, 10.1.2.3'
+  assert.deepEqual(read(text), [
+    ...['idp.internal', 'keycloak', 'xn--bcher-kva.example', '10.0.0.0/8', '::1', 'fd00::/8'],
+    '10.1.2.3',
+  ])
+  const bad = ['localhost', 'LOCALHOST.', 'host.docker.internal', '10.0.0.0/33', '10.0.0.256', '*']
+  bad.push('a.*.example', 'http://a', 'a:80', 'bücher.example', '-a', 'a..b', '127.1', '[::1]')
+  const found = faults({ ALLOW_INTERNAL_HOSTS: `good.example,${bad.join(',')}`, PORT: 'x' })
+  assert.equal(found.length, 2)
+  const fault = found.find((line) => line.startsWith('KEYRINGD_ALLOW_INTERNAL_HOSTS '))
+  const named = fault?.match(/these are none: (.*), not "/)?.[1]
+  assert.equal(named, bad.map((word) => JSON.stringify(word)).join(', '))
+  assert.equal(faults({ ALLOW_INTERNAL_HOSTS: 'a,,b' }).length, 1)
+  assert.equal(faults({ ALLOW_INTERNAL_IP_CONNECTIONS: 'maybe' }).length, 1)
 })
 
 test('the algorithms of the default ring are those of the one table that a default set may hold', () => {

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { anonymous, type Context, type Principal } from '../context.ts'
 import { equalBytes } from '../core/index.ts'
+import type { Problem } from '../errors.ts'
 import type { ApiTokenRow } from '../store/access.ts'
 import { toMillis } from '../time.ts'
 import { isRole } from './capabilities.ts'
@@ -24,7 +25,10 @@ const CACHE_SIZE = 10_000
 const STALE = /^(?:api-token|ring|profile|tenant|access)\.(?!denied$)/
 
 /** Credential → principal. Tokens are remembered in memory until an event says otherwise. */
-export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now'>) {
+export function createAuthenticator(
+  { store, now }: Pick<Context, 'store' | 'now'>,
+  jwt?: JwtBearer,
+) {
   const remembered = new Map<string, Known>()
   /** Null: there is none; undefined: not read since the last event. */
   let management: Known | null | undefined
@@ -81,8 +85,8 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
   type Found = Known | undefined
 
   /**
-   * Decided once, without falling through: the management token whatever it looks like, an API token by its prefix.
-   * Every other kind of bearer gets its line here. What is remembered is found at once.
+   * Decided once, without falling through: the management token whatever it looks like, an API token by its prefix; a
+   * bearer that is neither may be a JWT. What is remembered is found at once.
    */
   function find(token: string): Found | Promise<Found> {
     const hash = hashToken(token)
@@ -98,35 +102,48 @@ export function createAuthenticator({ store, now }: Pick<Context, 'store' | 'now
   const isExpired = ({ expiresAt }: Known) =>
     expiresAt !== undefined && expiresAt <= toMillis(now())
 
-  function answer(known: Known | undefined, asOf: number): Authenticated {
-    if (!known || isExpired(known)) return { principal: anonymous, presented: true }
-    const stillHolds = () => asOf === generation && !isExpired(known)
-    return { principal: known.principal, presented: true, stillHolds }
+  /** `lookAgain` is called only when something has changed meanwhile. */
+  function answer(known: Known, asOf: number, lookAgain: () => Answer): Authenticated {
+    if (isExpired(known)) return NOBODY
+    const found: Authenticated = { principal: known.principal, presented: true }
+    found.again = () => (asOf === generation && !isExpired(known) ? found : lookAgain())
+    return found
   }
 
-  return {
-    /**
-     * Who presents these headers. A bad credential is `anonymous` with `presented`, never an error. At once where the
-     * credential is remembered.
-     */
-    authenticate(headers: IncomingHttpHeaders): Authenticated | Promise<Authenticated> {
-      const token = tokenOf(headers)
-      if (token === undefined) return { principal: anonymous, presented: false }
-      const asOf = generation
-      if (token === '') return answer(undefined, asOf)
-      const found = find(token)
-      return found instanceof Promise
-        ? found.then((known) => answer(known, asOf))
-        : answer(found, asOf)
-    },
-    stop,
+  /**
+   * Who presents these headers, from this address. A bad credential is `anonymous` with `presented`, never an error. At
+   * once where the credential is remembered.
+   */
+  function authenticate(headers: IncomingHttpHeaders, address: string): Answer {
+    const token = tokenOf(headers)
+    if (token === undefined) return { principal: anonymous, presented: false }
+    if (token === '') return NOBODY
+    const asOf = generation
+    const settle = (known: Known | undefined): Answer => {
+      if (known) return answer(known, asOf, () => authenticate(headers, address))
+      const isForJwts = !isApiToken(token) && !headers['x-nomad-token']
+      return (isForJwts && jwt?.(token, address)) || NOBODY
+    }
+    const found = find(token)
+    return found instanceof Promise ? found.then(settle) : settle(found)
   }
+
+  return { authenticate, stop }
 }
+
+const NOBODY: Authenticated = { principal: anonymous, presented: true }
 
 export interface Authenticated {
   principal: Principal
   /** A credential was there, good or not. */
   presented: boolean
-  /** Whether another look would find the same: nothing has changed, and it has not expired. */
-  stillHolds?(): boolean
+  /** Why it does not count, where there is more to say than that it does not. */
+  failure?: Problem
+  /** A second look at the same credential, which is no second use of it. */
+  again?(): Answer
 }
+
+type Answer = Authenticated | Promise<Authenticated>
+
+/** Who presents a JWT of ours as a bearer; undefined when it is none of ours. */
+export type JwtBearer = (token: string, address: string) => Answer | undefined

@@ -4,11 +4,11 @@ import { Problem } from '../errors.ts'
 import type { ApiTokenRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
 import { fromMillis, SECOND, toIso, toMillis } from '../time.ts'
-import { createAuthenticator, MANAGEMENT } from './authenticate.ts'
-import { isRole } from './capabilities.ts'
+import { createAuthenticator, type JwtBearer, MANAGEMENT } from './authenticate.ts'
 import { hashToken, newApiToken } from './credential.ts'
-import { contains, formatGrant, type Grant, grantsOf, missing } from './grants.ts'
+import { contains, formatGrant, type Grant } from './grants.ts'
 import { type Names, readNames } from './names.ts'
+import { checkBoundary, createRights, type Held } from './rights.ts'
 import type { ApiToken, ApiTokenCreate, ApiTokenCreated } from './schema.ts'
 
 export type AccessService = ReturnType<typeof createAccess>
@@ -17,20 +17,13 @@ export type AccessService = ReturnType<typeof createAccess>
 const DENIED_AGAIN = 60n * SECOND
 const DENIED_SIZE = 1000
 
-/** What a token would give: compared with what the caller has. */
-interface Rights {
-  role: string | undefined
-  grants: readonly Grant[]
-  tenant: string | undefined
-}
-
 /** API tokens: who presents one, and who may make, see and delete them. */
 export function createAccess(
   context: Context,
-  { newToken = newApiToken }: { newToken?(): string } = {},
+  { newToken = newApiToken, jwt }: { newToken?(): string; jwt?: JwtBearer } = {},
 ) {
   const { store, now, newId, monotonic } = context
-  const { authenticate, stop } = createAuthenticator(context)
+  const { authenticate, stop } = createAuthenticator(context, jwt)
   const denied = new Map<string, bigint>()
 
   return {
@@ -147,26 +140,11 @@ export function createAccess(
       await store.grouped((tx) => tx.audit.append(event))
     },
 
+    /** What other slices ask about the identities that they keep: roles, tenants, the privilege boundary. */
+    rights: createRights(context),
+
     /** Stops listening to the store. */
     close: stop,
-  }
-}
-
-/** The privilege boundary (product.md section 4): nobody hands out, or takes away, what is not within his own. */
-function checkBoundary(principal: Principal, { tenants }: Names, rights: Rights): void {
-  const { role, tenant } = rights
-  const wanted = grantsOf(role !== undefined && isRole(role) ? role : undefined, rights.grants)
-  const lacking = missing(principal, wanted)
-  if (lacking.length > 0) {
-    throw new Problem('privilege_boundary', `This needs ${lacking.join(', ')}`, {
-      extra: { missing: lacking },
-    })
-  }
-  if (!contains(tenants, principal.tenant, tenant)) {
-    throw new Problem(
-      'privilege_boundary',
-      `The tenant ${principal.tenant} does not contain ${tenant ?? 'all tenants'}; name one that it does`,
-    )
   }
 }
 
@@ -186,7 +164,7 @@ async function visible(tx: Tx, principal: Principal, name: string, names: Names)
 const isVisible = (principal: Principal, row: ApiTokenRow, names: Names): boolean =>
   contains(names.tenants, principal.tenant, names.tenantName(row.tenantId))
 
-const rightsOf = ({ role, grants, tenantId }: ApiTokenRow, names: Names): Rights => ({
+const rightsOf = ({ role, grants, tenantId }: ApiTokenRow, names: Names): Held => ({
   ...{ role, grants: names.toGrants(grants), tenant: names.tenantName(tenantId) },
 })
 

@@ -48,6 +48,21 @@ export const integer = (min: number, max: number): Kind<number> =>
     return value !== undefined && value >= min && value <= max ? value : undefined
   })
 
+/** So many in a time. */
+export interface Rate {
+  count: number
+  /** Nanoseconds. */
+  per: Duration
+}
+
+const UNITS: Record<string, Duration> = { s: SECOND, m: 60n * SECOND, h: HOUR }
+
+export const rate: Kind<Rate> = kind('a rate such as 200/m, up to 1000000/h', (text) => {
+  const [, count, unit = ''] = /^([1-9]\d{0,6})\/([smh])$/.exec(text) ?? []
+  const per = UNITS[unit]
+  return per === undefined || Number(count) > 1_000_000 ? undefined : { count: Number(count), per }
+})
+
 export const oneOf = <const T extends string>(words: readonly T[]): Kind<T> =>
   kind(`one of ${words.join(', ')}`, (text) => words.find((word) => word === text))
 
@@ -89,6 +104,28 @@ function network(text: string): string | undefined {
 }
 
 export const networks = list('IP addresses or CIDR ranges, separated by commas', network)
+
+/** Refused by every outgoing request whatever is listed, so that listing them would only seem to help. */
+const NEVER_INTERNAL = ['localhost', 'host.docker.internal']
+const HOST_NAME =
+  /^(?=.{1,253}$)(?:[a-z\d_](?:[a-z\d_-]{0,61}[a-z\d_])?\.)*[a-z](?:[a-z\d-]{0,61}[a-z\d])?$/
+
+/** A host name in lower case without its final dot, or an address or CIDR range as it was written. */
+function internalHost(text: string): string | undefined {
+  const name = text.toLowerCase().replace(/\.$/, '')
+  return HOST_NAME.test(name) && !NEVER_INTERNAL.includes(name) ? name : network(text)
+}
+
+/** Host names and networks; names every word that is neither. */
+export const internalHosts: Kind<readonly string[]> = z.string().transform((text, context) => {
+  const words = text.split(',').map((word) => word.trim())
+  const bad = words.filter((word) => internalHost(word) === undefined)
+  if (bad.length === 0) return words.flatMap((word) => internalHost(word) ?? [])
+  const shown = bad.map((word) => JSON.stringify(word.slice(0, 80))).join(', ')
+  const message = `must be host names (but ${NEVER_INTERNAL.join(' and ')}), IP addresses or CIDR ranges, separated by commas; these are none: ${shown}`
+  context.addIssue({ code: 'custom', message })
+  return z.NEVER
+})
 
 const jsonObject = <T extends z.ZodType>(expected: string, members: T) =>
   kind<z.output<T>>(expected, (text) => {

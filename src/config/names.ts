@@ -3,10 +3,8 @@
 /** Names of the design whose meaning comes later: refused until then, never silently ignored. */
 export const NOT_YET: readonly string[] = [
   ...['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'ADMIN_USER', 'ADMIN_PASSWORD', 'KEYRING'],
-  ...['ADMIN_PASSWORD_FILE', 'MAX_MACHINE_IDENTITY_TOKEN_AGE', 'ALLOW_INTERNAL_IP_CONNECTIONS'],
-  ...['ALLOW_INTERNAL_HOSTS', 'AUDIT_SIGNATURES', 'RATE_LIMIT_LOGIN', 'MIN_PASSWORD_LENGTH'],
+  ...['ADMIN_PASSWORD_FILE', 'AUDIT_SIGNATURES', 'MIN_PASSWORD_LENGTH'],
   ...['TOKEN_EXCHANGE_AUDIENCES', 'URI_SIGNING_VALIDATION', 'HIDE_FOREIGN_SERVICES'],
-  'PRIVILEGE_BOUNDARY',
 ]
 
 /** Read by the command line or the tests only (product decision: ignored by the server). */

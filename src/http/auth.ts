@@ -20,8 +20,10 @@ export interface Authenticated {
   principal: Principal
   /** A credential was there, good or not. */
   presented: boolean
-  /** Whether another look at the same credential would find the same; absent: look again. */
-  stillHolds?(): boolean
+  /** Why the credential does not count, where there is more to say than that it does not. */
+  failure?: Problem
+  /** A second look at the same credential, which is no second use of it; absent: look as at first. */
+  again?(): Authenticated | Promise<Authenticated>
 }
 
 export interface AuthOptions {
@@ -87,7 +89,7 @@ function guard(requirement: Requirement, options: AuthOptions) {
   ): Promise<void> | undefined {
     const name = nameOf(wanted)
     const { principal, presented } = found
-    if (principal.id === anonymous.id) throw unauthenticated(presented)
+    if (principal.id === anonymous.id) throw found.failure ?? unauthenticated(presented)
     const before = foundOf(request)
     ;(request as unknown as Looked)[FOUND] = found
     // The second look: what this very principal may never changes, and neither does what the path asks for.
@@ -110,8 +112,7 @@ function guard(requirement: Requirement, options: AuthOptions) {
     while (typeof wanted === 'function') wanted = wanted(request)
     const needed = wanted
     if (nameOf(needed) === 'public') return undefined
-    if (foundOf(request)?.stillHolds?.()) return undefined
-    const found = options.authenticate(request)
+    const found = foundOf(request)?.again?.() ?? options.authenticate(request)
     if (!(found instanceof Promise)) return decide(request, needed, found)
     return found.then((one) => decide(request, needed, one))
   }

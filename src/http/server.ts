@@ -91,7 +91,7 @@ export function createServer(options: ServerOptions): App {
     return503OnClosing: false,
     trustProxy: trustedProxies?.length ? [...trustedProxies] : false,
     requestIdHeader: false,
-    genReqId: () => `${prefix}-${(++requests).toString(36)}`,
+    genReqId: () => `req-${prefix}${(++requests).toString(36).padStart(6, '0')}`,
     // Fastify's own logging costs every request, the prebuilt answers too; `watchRequest` costs those it watches.
     logController: new LogController({ disableRequestLogging: true }),
     // No parameter is longer than the header block that carries it.

@@ -11,6 +11,7 @@ import { toKeyDocument, toPlanStep, toRingDocument } from './documents.ts'
 import { createCacheControl, createJwks } from './jwks.ts'
 import { plan } from './lifecycle.ts'
 import { createMaterial } from './material.ts'
+import { createOwn } from './own.ts'
 import { cachePolicy, type KeyringSettings, NOMAD_LEEWAY, policyOf } from './policy.ts'
 import { createProfiles } from './profile-service.ts'
 import { createPromises } from './promises.ts'
@@ -156,6 +157,7 @@ export function createKeyring(options: KeyringOptions) {
 
   return {
     ...{ view, rotation, removal, scheduler, reseal, profiles, signing, verification, blocking },
+    own: createOwn({ context, sealing, view }),
     ...{ issuerOf, waitingFor, isKekUnreachable: start.isUnreachable },
 
     /** Reads what is public; from here on relying parties are served. */

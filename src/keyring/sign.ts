@@ -158,6 +158,18 @@ export function createSigning(parts: SignParts) {
       return mint()
     },
 
+    /**
+     * Signs for this server itself: claims as they are, `exp` (seconds) among them. No request reaches this.
+     * @throws Problem `not_ready`
+     */
+    async signOwn(ringName: string, typ: string, claims: Record<string, unknown>): Promise<string> {
+      const ring = view.ring(ringName)?.ring
+      if (!ring) throw new Problem('not_ready', `Ring ${ringName} cannot sign yet`)
+      const ttl = Number(claims['exp']) - toSeconds(context.now())
+      const { token } = await signWithPromise(ring, { claims, ttl }, { typ }, claims)
+      return token
+    },
+
     /** Signs all or none. @throws Problem as `sign`, with `item`: the place of the first that is refused */
     async signBatch(
       ringName: string,

@@ -9,6 +9,10 @@ export interface VerifyRules {
   audience?: string | undefined
   /** Default for a ring: its own issuer. */
   issuer?: string | undefined
+  /** The token must be of this type. */
+  typ?: string | undefined
+  /** Seconds; default: the clock skew. */
+  skew?: number | undefined
 }
 
 export interface VerifyParts {
@@ -43,8 +47,9 @@ export function createVerification({ context, view, issuerOf, skew, onVerified }
       const verdict = await verifyToken(token, {
         keys: (kid) => (kid === undefined ? all() : byKid(kid)),
         now: now(),
-        skew,
+        skew: rules.skew ?? skew,
         requireExp: true,
+        typ: rules.typ,
         audience: rules.audience,
         issuer: rules.issuer ?? issuerOf(ring),
       })

@@ -141,6 +141,56 @@ export interface ApiTokensTable {
   expires_at: NullableInt
 }
 
+export interface IdentitiesTable {
+  id: string
+  organisation_id: string
+  tenant_id: string | null
+  name: string
+  role: string
+  delete_protection: Int
+  metadata: string
+  last_login_method: string | null
+  last_login_at: NullableInt
+  created_at: Int
+  updated_at: Int
+}
+
+export interface JwtAuthConfigsTable {
+  id: string
+  identity_id: string
+  configuration_type: string
+  jwks_url: string
+  jwks_ca_cert_sealed: NullableBytes
+  public_keys_sealed: NullableBytes
+  root_kid: string | null
+  bound_issuer: string
+  bound_audiences: string
+  bound_claims: string
+  bound_subject: string
+  access_token_ttl: Int
+  access_token_max_ttl: Int
+  access_token_num_uses_limit: Int
+  access_token_trusted_ips: string
+  created_at: Int
+  updated_at: Int
+}
+
+export interface AccessTokensTable {
+  id: string
+  identity_id: string
+  config_id: string
+  creation_epoch: Int
+  uses_left: NullableInt
+  revoked_at: NullableInt
+  keep_until: Int
+}
+
+export interface UsedAssertionsTable {
+  iss: string
+  jti: string
+  keep_until: Int
+}
+
 export interface GrantsTable {
   id: string
   api_token_id: string | null
@@ -150,6 +200,13 @@ export interface GrantsTable {
   ring_id: string | null
   profile_id: string | null
   delivery_service_id: string | null
+}
+
+export interface RemoteJwksTable {
+  source: string
+  url: string
+  body: string
+  fetched_at: Int
 }
 
 export interface AuditEventsTable {
@@ -180,6 +237,11 @@ export interface Tables {
   organisations: OrganisationsTable
   tenants: TenantsTable
   api_tokens: ApiTokensTable
+  identities: IdentitiesTable
+  jwt_auth_configs: JwtAuthConfigsTable
+  access_tokens: AccessTokensTable
+  used_assertions: UsedAssertionsTable
   grants: GrantsTable
+  remote_jwks: RemoteJwksTable
   audit_events: AuditEventsTable
 }

@@ -198,14 +198,14 @@ test('MANAGEMENT_TOKEN: the same keeps, another replaces, one in use is refused'
   const ensure = (token: string) =>
     store.transaction((tx) => access.ensureManagementToken(tx, token))
   const idOf = async (token: string) =>
-    (await access.authenticate({ 'x-nomad-token': token })).principal.id
+    (await access.authenticate({ 'x-nomad-token': token }, '192.0.2.1')).principal.id
   assert.equal(await ensure(ROOT_TOKEN), 'kept')
   assert.equal(await idOf(ROOT_TOKEN), 'token:management')
   const next = 'another-secret-of-thirty-two-chars'
   assert.equal(await ensure(next), 'replaced')
   assert.equal(await idOf(ROOT_TOKEN), 'anonymous')
   assert.equal(await idOf(next), 'token:management')
-  const { principal } = await access.authenticate({ 'x-nomad-token': next })
+  const { principal } = await access.authenticate({ 'x-nomad-token': next }, '192.0.2.1')
   const { token } = await access.createApiToken(principal, { name: 'ci' })
   await assert.rejects(ensure(token), (error) => isProblem(error, 'config_invalid'))
   const events = (await audit()).map(({ type, subject }) => `${type} ${subject}`)

@@ -10,7 +10,7 @@ const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 type World = Awaited<ReturnType<typeof accessWorld>>
 
 async function who({ access }: World, token: string): Promise<string> {
-  return (await access.authenticate(bearer(token))).principal.id
+  return (await access.authenticate(bearer(token), '192.0.2.1')).principal.id
 }
 
 const HOUR = 3_600_000
@@ -18,7 +18,7 @@ const HOUR = 3_600_000
 test('the management token is an admin whatever it looks like, in both headers', async (t) => {
   const world = await accessWorld(t)
   for (const headers of [bearer(ROOT_TOKEN), { 'x-nomad-token': ROOT_TOKEN }]) {
-    const { principal, presented } = await world.access.authenticate(headers)
+    const { principal, presented } = await world.access.authenticate(headers, '192.0.2.1')
     assert.deepEqual(
       [principal.id, principal.tenant, presented],
       [...['token:management', undefined, true]],
@@ -29,13 +29,16 @@ test('the management token is an admin whatever it looks like, in both headers',
 
 test('no credential is anonymous, a bad one is anonymous that presented something', async (t) => {
   const { access } = await accessWorld(t)
-  assert.deepEqual(await access.authenticate({}), { principal: anonymous, presented: false })
+  assert.deepEqual(await access.authenticate({}, '192.0.2.1'), {
+    principal: anonymous,
+    presented: false,
+  })
   for (const token of [
     ...['krd_unknown', `${ROOT_TOKEN}x`, ROOT_TOKEN.slice(1), 'a.b.c', 'x'.repeat(5000)],
     // Whoever steals the database has hashes, and they are no tokens.
     crypto.hash('sha256', ROOT_TOKEN, 'hex'),
   ]) {
-    assert.deepEqual(await access.authenticate(bearer(token)), {
+    assert.deepEqual(await access.authenticate(bearer(token), '192.0.2.1'), {
       ...{ principal: anonymous, presented: true },
     })
   }
@@ -98,7 +101,9 @@ test('one request is asked twice: what ended in between counts the second time',
   const [first, second] = [bearer(token), bearer(other)]
   const ids = async () =>
     (
-      await Promise.all([first, second].map(async (headers) => world.access.authenticate(headers)))
+      await Promise.all(
+        [first, second].map(async (headers) => world.access.authenticate(headers, '192.0.2.1')),
+      )
     ).map(({ principal }) => principal.id)
   assert.deepEqual(await ids(), ['token:ci', 'token:other'])
   assert.deepEqual(await ids(), ['token:ci', 'token:other'])
@@ -119,7 +124,7 @@ test('grants follow what they name: a ring made again under the old name inherit
     ],
   })
   const rights = async () => {
-    const { principal } = await access.authenticate(bearer(token))
+    const { principal } = await access.authenticate(bearer(token), '192.0.2.1')
     return [
       principal.may('sign', { ring: 'payments', profile: 'ci' }),
       principal.may('sign', { ring: 'payments' }),
@@ -150,7 +155,7 @@ test('a role or capability that this version does not know grants nothing', asyn
       grants: [{ capability: 'teleport' }, { capability: 'keyring-read' }],
     })
   })
-  const { principal } = await world.access.authenticate(bearer('krd_future'))
+  const { principal } = await world.access.authenticate(bearer('krd_future'), '192.0.2.1')
   assert.equal(principal.tenant, 'east')
   assert.ok(principal.may('keyring-read'))
   assert.ok(!principal.may('teleport') && !principal.may('keyring-rotate'))
@@ -169,7 +174,7 @@ function counted({ store, context }: World, gate: () => Promise<void> = async ()
   const read = { ...store.read, apiTokens: { ...apiTokens, byHash } }
   const { authenticate } = createAuthenticator({ ...context, store: { ...store, read } })
   return {
-    who: async (token: string) => (await authenticate(bearer(token))).principal.id,
+    who: async (token: string) => (await authenticate(bearer(token), '192.0.2.1')).principal.id,
     lookups: () => lookups,
   }
 }

@@ -73,7 +73,7 @@ export async function accessApp(t: TestContext, file?: string) {
   t.after(() => app.close())
   installAuth(app, {
     known: new Set<string>(CAPABILITY_NAMES),
-    authenticate: (request) => world.access.authenticate(request.headers),
+    authenticate: (request) => world.access.authenticate(request.headers, '192.0.2.1'),
     onDenied: (principal, needed) => world.access.recordDenied(principal, needed),
   })
   await app.register(async (scope) => {

@@ -26,7 +26,7 @@ test('a Problem is answered as RFC 9457 with its status, code, members and reque
     requestId: answer.headers['x-request-id'],
     blockedBy: { n: '5' },
   })
-  assert.match(String(answer.headers['x-request-id']), /^0a1b2c3d-\w+$/)
+  assert.match(String(answer.headers['x-request-id']), /^req-0a1b2c3d\w+$/)
 })
 
 test('extra members cannot take the place of the standard ones', async (t) => {

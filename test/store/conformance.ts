@@ -1,7 +1,9 @@
 import { type TestContext, test } from 'node:test'
 import type { Store } from '../../src/store/store.ts'
 import { auditConformance } from './conformance-audit.ts'
+import { identityConformance } from './conformance-identities.ts'
 import { keyConformance } from './conformance-keys.ts'
+import { remoteJwksConformance } from './conformance-remote-jwks.ts'
 import { rowConformance } from './conformance-rows.ts'
 import { transactionConformance } from './conformance-transactions.ts'
 import { createWorld, type World } from './fixtures.ts'
@@ -45,4 +47,6 @@ export function conformance(
   auditConformance(check)
   keyConformance(check)
   rowConformance(check)
+  identityConformance(check)
+  remoteJwksConformance(check)
 }

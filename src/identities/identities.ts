@@ -1,0 +1,161 @@
+import type { Context, Principal } from '../context.ts'
+import type { Verdict, VerificationKey } from '../core/index.ts'
+import { Problem } from '../errors.ts'
+import type { GrantRow } from '../store/access.ts'
+import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
+import { sealOwner } from '../store/sealed.ts'
+import type { Tx } from '../store/store.ts'
+import { toMillis } from '../time.ts'
+import { createAccessTokens, PRUNE_INTERVAL } from './access-tokens.ts'
+import { createBearer } from './bearer.ts'
+import { createConfigurations, type Sealable, type SealedOf } from './configuration.ts'
+import { createDirectory } from './directory.ts'
+import { createLogins, type Limiter, type RemoteSource } from './login.ts'
+import type { Rights, TargetRights } from './rights.ts'
+import { createIdentities } from './service.ts'
+
+// Puts the slice together. Each part is in a file of its own; this one only knows who needs whom.
+
+interface Place {
+  table: string
+  id: string
+  column: string
+  owner: string
+}
+
+export interface IdentitiesOptions {
+  context: Context
+  /** Seconds: `MAX_MACHINE_IDENTITY_TOKEN_AGE`. */
+  ceiling: number
+  /** `PRIVILEGE_BOUNDARY`. */
+  boundary: boolean
+  /** `LOGIN_FROM_DEFAULT_RING`. */
+  loginFromDefaultRing: boolean
+  limiter: Limiter
+  rights: Rights & {
+    principalOf(id: string, held: TargetRights): Promise<Principal>
+  }
+  keyring: {
+    seal(tx: Tx, place: Place, value: Uint8Array): Promise<{ rootKid: string; sealed: Uint8Array }>
+    unseal(rootKid: string, place: Place, sealed: Uint8Array): Uint8Array
+    hasKey(ring: string, kid: string): boolean
+    publishedKeys(ring: string): VerificationKey[] | undefined
+    /** With the `access` ring. */
+    sign(claims: Record<string, unknown>): Promise<string>
+    /** Against the `access` ring: type `at+jwt`, this audience, no tolerance. */
+    verify(token: string, audience: string): Promise<Verdict>
+    /** Of the `access` ring; undefined: none. */
+    issuer(): string | undefined
+  }
+  remote: {
+    keys(source: RemoteSource, kid: string | undefined): Promise<readonly VerificationKey[]>
+    check(url: string): Promise<void>
+    forget(id: string): Promise<void>
+  }
+  /** The audience of our access tokens where there is no issuer. */
+  fallbackAudience: string
+}
+
+export type IdentitiesSlice = ReturnType<typeof createIdentitiesSlice>
+
+const TABLE = 'jwt_auth_configs'
+const placeOf = ({ id, identityId }: SealedOf, column: string): Place => ({
+  ...{ table: TABLE, id, column, owner: sealOwner(identityId) },
+})
+
+export function createIdentitiesSlice(options: IdentitiesOptions) {
+  const { context, rights, keyring, remote } = options
+  const audience = () => keyring.issuer() ?? options.fallbackAudience
+
+  /** @throws Problem `source_refused` */
+  function ringKeys(ring: string): VerificationKey[] {
+    if (ring === 'access' || ring === 'audit') {
+      throw new Problem('source_refused', `The ring ${ring} signs for this server only`)
+    }
+    if (ring === 'default' && !options.loginFromDefaultRing) {
+      const how = 'set KEYRINGD_LOGIN_FROM_DEFAULT_RING if that is meant'
+      throw new Problem('source_refused', `The default ring is no source of keys; ${how}`)
+    }
+    const keys = keyring.publishedKeys(ring)
+    if (!keys) throw new Problem('source_refused', `There is no ring ${ring}`)
+    return keys
+  }
+
+  const directory = createDirectory({
+    context,
+    unseal(row: JwtAuthRow, column) {
+      const sealed = column === 'public_keys_sealed' ? row.publicKeysSealed : row.jwksCaCertSealed
+      return keyring.unseal(row.rootKid ?? '', placeOf(row, column), sealed ?? new Uint8Array())
+    },
+    principalOf: ({ id, role, tenantId }: IdentityRow, grants: readonly GrantRow[]) =>
+      rights.principalOf(`identity:${id}`, { role, grants, tenantId }),
+  })
+  const identities = createIdentities({ context, rights })
+  const tokens = createAccessTokens({
+    ...{ context, directory, ceiling: options.ceiling },
+    organisationId: async () => (await identities.organisation()).id,
+    sign(claims) {
+      const issuer = keyring.issuer()
+      return keyring.sign({
+        ...(issuer !== undefined && { iss: issuer }),
+        ...{ aud: audience(), ...claims },
+      })
+    },
+    verify: (token) => keyring.verify(token, audience()),
+  })
+
+  async function seal(tx: Tx, row: SealedOf, values: Sealable) {
+    let rootKid: string | undefined
+    const one = async (column: keyof Sealable) => {
+      const value = values[column]
+      if (value === undefined) return undefined
+      const done = await keyring.seal(tx, placeOf(row, column), value)
+      rootKid = done.rootKid
+      return done.sealed
+    }
+    const jwksCaCertSealed = await one('jwks_ca_cert_sealed')
+    const publicKeysSealed = await one('public_keys_sealed')
+    return { rootKid, jwksCaCertSealed, publicKeysSealed }
+  }
+
+  const configurations = createConfigurations({
+    ...{ context, directory, rights, boundary: options.boundary, seal },
+    checkUrl: remote.check,
+    checkRing: (ring) => void ringKeys(ring),
+    onSourceGone: remote.forget,
+  })
+  const logins = createLogins({
+    ...{ context, directory, tokens, limiter: options.limiter, ringKeys },
+    remoteKeys: remote.keys,
+    organisation: identities.organisation,
+    ownAudiences: () => [audience(), ...tokenEndpoints(keyring.issuer())],
+  })
+  const bearer = createBearer({ tokens, isOurKid: (kid) => keyring.hasKey('access', kid) })
+  let timer: NodeJS.Timeout | undefined
+
+  return {
+    ...{ identities, configurations, logins, tokens, bearer, audience },
+
+    /** Reads which tokens are revoked, and starts the timer that forgets what nobody needs. */
+    async start(): Promise<void> {
+      await tokens.load()
+      const prune = () => {
+        tokens
+          .prune()
+          .catch((error: unknown) => context.log.error({ err: error }, 'pruning failed'))
+      }
+      timer = setInterval(prune, toMillis(PRUNE_INTERVAL))
+      timer.unref()
+    },
+
+    close(): void {
+      clearInterval(timer)
+      directory.close()
+      tokens.close()
+    },
+  }
+}
+
+/** The issuer of `access` is `<base>/rings/access`; the token endpoint is the host's. */
+const tokenEndpoints = (issuer: string | undefined): string[] =>
+  issuer === undefined ? [] : [`${issuer.replace(/\/rings\/access$/, '')}/oauth/token`]

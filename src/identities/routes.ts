@@ -1,0 +1,266 @@
+import type { Principal } from '../context.ts'
+import { Problem } from '../errors.ts'
+import { withIssues } from '../http/issues.ts'
+import { errorHandler, notFoundHandler } from '../http/problem.ts'
+import type { App, Routes } from '../http/server.ts'
+import type { AccessTokens } from './access-tokens.ts'
+import type { Configurations } from './configuration.ts'
+import { envelope } from './errors.ts'
+import type { Logins } from './login.ts'
+import {
+  IdentityAnswer,
+  IdentityCreate,
+  IdentityDetails,
+  IdentityParams,
+  IdentityQuery,
+  IdentityUpdate,
+  JwtAuthAnswer,
+  JwtAuthCreate,
+  JwtAuthRevoked,
+  JwtAuthUpdate,
+  LoginBody,
+  MembershipAnswer,
+  MembershipList,
+  TokenAnswer,
+  TokenBody,
+  TokenRevoked,
+} from './schema.ts'
+import type { Identities } from './service.ts'
+
+export interface IdentitiesParts {
+  identities: Identities
+  configurations: Configurations
+  logins: Logins
+  tokens: AccessTokens
+}
+
+const tags = ['identities']
+// Whether the caller may is decided behind the body and the identity, as the contract has it (section 3).
+const known = { config: { capability: 'authenticated', capabilityText: 'identity:*' } }
+const open = { config: { capability: 'public' } }
+
+/** Everything below `/api/v1` (identity contract); unknown paths and broken requests have its envelope, too. */
+export function identitiesRoutes(parts: IdentitiesParts): Routes {
+  return async (app) => {
+    app.setErrorHandler(errorHandler(envelope))
+    app.setNotFoundHandler(notFoundHandler(envelope))
+    app.setValidatorCompiler(withIssues)
+    ignoreEmptyBodies(app)
+    authRoutes(app, parts)
+    jwtAuthRoutes(app, parts)
+    identityRoutes(app, parts)
+  }
+}
+
+/** A content type without a body is nobody's fault; a body without one is JSON (section 1). */
+function ignoreEmptyBodies(app: App): void {
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { headers } = request.raw
+    const length = headers['content-length']
+    const hasBody =
+      headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
+    if (!hasBody) delete headers['content-type']
+    else headers['content-type'] ??= 'application/json'
+    done()
+  })
+}
+
+const isIdentity = ({ id }: Principal) => id.startsWith('identity:')
+
+function authRoutes(app: App, { logins, tokens }: IdentitiesParts): void {
+  app.post(
+    '/auth/jwt-auth/login',
+    {
+      ...open,
+      schema: {
+        ...{ tags, operationId: 'loginWithJwt', summary: 'A JWT in, an access token out' },
+        body: LoginBody,
+        response: { 200: TokenAnswer },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      return logins.login(request.body, request.ip)
+    },
+  )
+
+  app.post(
+    '/auth/token/renew',
+    {
+      ...open,
+      schema: {
+        ...{ tags, operationId: 'renewAccessToken', summary: 'The same access token, longer' },
+        body: TokenBody,
+        response: { 200: TokenAnswer },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      return tokens.renew(request.body.accessToken, request.ip)
+    },
+  )
+
+  app.post(
+    '/auth/token/revoke',
+    {
+      ...open,
+      schema: {
+        ...{ tags, operationId: 'revokeAccessToken', summary: 'Ends an access token' },
+        body: TokenBody,
+        response: { 200: TokenRevoked },
+      },
+    },
+    async (request) => {
+      await tokens.revoke(request.body.accessToken)
+      return { message: 'Successfully revoked access token' }
+    },
+  )
+}
+
+function jwtAuthRoutes(app: App, { configurations }: IdentitiesParts): void {
+  const url = '/auth/jwt-auth/identities/:identityId'
+  const params = IdentityParams
+
+  app.post(
+    url,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'attachJwtAuth', summary: 'Lets an identity log in with a JWT' },
+        ...{ params, body: JwtAuthCreate, response: { 200: JwtAuthAnswer } },
+      },
+    },
+    async ({ principal, params, body }) => ({
+      identityJwtAuth: await configurations.attach(principal, params.identityId, body),
+    }),
+  )
+
+  app.get(
+    url,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'getJwtAuth', summary: 'How an identity logs in' },
+        ...{ params, response: { 200: JwtAuthAnswer } },
+      },
+    },
+    async ({ principal, params }) => ({
+      identityJwtAuth: await configurations.get(principal, params.identityId),
+    }),
+  )
+
+  app.patch(
+    url,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'updateJwtAuth', summary: 'Changes how an identity logs in' },
+        ...{ params, body: JwtAuthUpdate, response: { 200: JwtAuthAnswer } },
+      },
+    },
+    async ({ principal, params, body }) => ({
+      identityJwtAuth: await configurations.update(principal, params.identityId, body),
+    }),
+  )
+
+  app.delete(
+    url,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'revokeJwtAuth', summary: 'Ends logins and their tokens' },
+        ...{ params, response: { 200: JwtAuthRevoked } },
+      },
+    },
+    async ({ principal, params }) => ({
+      identityJwtAuth: await configurations.revoke(principal, params.identityId),
+    }),
+  )
+}
+
+function identityRoutes(app: App, { identities }: IdentitiesParts): void {
+  app.post(
+    '/identities',
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'createIdentity', summary: 'Makes an identity' },
+        ...{ body: IdentityCreate, response: { 200: IdentityAnswer } },
+      },
+    },
+    async ({ principal, body }) => ({ identity: await identities.create(principal, body) }),
+  )
+
+  app.get(
+    '/identities',
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'listIdentities', summary: 'Lists identities' },
+        ...{ querystring: IdentityQuery, response: { 200: MembershipList } },
+      },
+    },
+    async ({ principal }) => identities.list(principal),
+  )
+
+  app.get(
+    '/identities/details',
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'identityDetails', summary: 'The organisation of the caller' },
+        response: { 200: IdentityDetails },
+      },
+    },
+    async ({ principal }) => {
+      if (!isIdentity(principal)) throw new Problem('token_kind_refused')
+      const { id, name, slug } = await identities.organisation()
+      return { identityDetails: { organization: { id, name, slug } } }
+    },
+  )
+
+  const byId = '/identities/:identityId'
+  const params = IdentityParams
+
+  app.get(
+    byId,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'getIdentity', summary: 'An identity, as a member' },
+        ...{ params, response: { 200: MembershipAnswer } },
+      },
+    },
+    async ({ principal, params }) => ({
+      identity: await identities.get(principal, params.identityId),
+    }),
+  )
+
+  app.patch(
+    byId,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'updateIdentity', summary: 'Changes an identity' },
+        ...{ params, body: IdentityUpdate, response: { 200: IdentityAnswer } },
+      },
+    },
+    async ({ principal, params, body }) => ({
+      identity: await identities.update(principal, params.identityId, body),
+    }),
+  )
+
+  app.delete(
+    byId,
+    {
+      ...known,
+      schema: {
+        ...{ tags, operationId: 'deleteIdentity', summary: 'Deletes an identity and its tokens' },
+        ...{ params, response: { 200: IdentityAnswer } },
+      },
+    },
+    async ({ principal, params }) => ({
+      identity: await identities.delete(principal, params.identityId),
+    }),
+  )
+}

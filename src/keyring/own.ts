@@ -1,0 +1,61 @@
+import type { Context } from '../context.ts'
+import type { VerificationKey } from '../core/index.ts'
+import type { Tx } from '../store/store.ts'
+import { activeRoot } from './material.ts'
+import type { Sealing } from './sealing.ts'
+import type { View } from './view.ts'
+
+// What the rest of the server asks of the keyring, beside signing and verifying: seals, and which keys are ours.
+
+/** A sealed column of a row: what its seal is bound to, besides the root key. */
+export interface Place {
+  table: string
+  id: string
+  column: string
+  /** As `store/sealed.ts` has it for the table. */
+  owner: string
+}
+
+export function createOwn({
+  context,
+  sealing,
+  view,
+}: {
+  context: Context
+  sealing: Sealing
+  view: View
+}) {
+  return {
+    /**
+     * Seals a value under the root key that is active in this transaction; the row must name it.
+     * @throws Problem `not_ready`
+     */
+    async seal(
+      tx: Tx,
+      place: Place,
+      value: Uint8Array,
+    ): Promise<{ rootKid: string; sealed: Uint8Array }> {
+      const rootKid = await activeRoot(tx)
+      return { rootKid, sealed: sealing.sealValue(rootKid, place, value) }
+    },
+
+    /** @throws Problem `seal_broken`, `key_unusable` */
+    unseal: (rootKid: string, place: Place, sealed: Uint8Array): Uint8Array =>
+      sealing.unsealValue(rootKid, place, sealed),
+
+    /** Whether a key of this server, past or present, has this kid or this RFC 7638 thumbprint. */
+    isOurs: (kid: string | undefined, thumbprint: string): Promise<boolean> =>
+      context.store.read.keys.wasUsed(kid ?? '', thumbprint),
+
+    /** Whether a ring has, or had until its key was collected, this kid. */
+    hasKey: (ring: string, kid: string): boolean =>
+      view.ring(ring)?.keys.some((key) => key.kid === kid) ?? false,
+
+    /** The keys that a ring publishes, each bound to its kid and algorithm; undefined when there is no such ring. */
+    publishedKeys(ring: string): VerificationKey[] | undefined {
+      const seen = view.ring(ring)
+      if (!seen) return undefined
+      return [...seen.verifiers].map(([kid, key]) => ({ ...key, kid }))
+    },
+  }
+}
