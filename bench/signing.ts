@@ -5,7 +5,7 @@ import { type Bench, compare, type Line, portOf, ratioLine } from './measure.ts'
 
 const TARGETS = { EdDSA: 2.5, ES256: 2.5, RS256: 1.3 }
 /** Requests in flight. */
-const CONNECTIONS = 64
+const CONNECTIONS = 128
 
 /** Both sides must issue a JWT of the algorithm that is compared, or the comparison means nothing. */
 async function check(

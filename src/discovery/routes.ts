@@ -20,6 +20,7 @@ import {
 import type { App, Routes } from '../http/server.ts'
 import type { Duration } from '../time.ts'
 import { type Answer, type Bytes, corsOf, createHeaders, JSON_TYPE, write } from './prebuilt.ts'
+import { JwkSet, ProviderConfiguration } from './schema.ts'
 
 // What relying parties read. Prebuilt bytes go out with one writeHead: no database, no JSON, no hooks, no log line.
 
@@ -144,7 +145,9 @@ export function discoveryRoutes(parts: DiscoveryParts): Routes {
   const ringOf = (request: FastifyRequest) => (request.params as { ring: string }).ring
 
   function publish(app: App, url: string, summary: string, handler: Handler): void {
-    app.route({ method: 'GET', url, schema: { tags: ['publication'], summary }, ...quiet, handler })
+    const shape: unknown = url.endsWith('.json') ? JwkSet : ProviderConfiguration
+    const schema = { tags: ['publication'], summary, response: { 200: shape } }
+    app.route({ method: 'GET', url, schema, ...quiet, handler })
     if (nomad?.strict) return
     app.route({ method: 'HEAD', url, schema: { hide: true }, ...quiet, handler })
   }

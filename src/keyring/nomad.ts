@@ -21,6 +21,7 @@ import { plainText } from './errors.ts'
 import { isFault, type Operation, parseOperation } from './nomad-query.ts'
 import type { Removal } from './removal.ts'
 import type { Rotation } from './rotation.ts'
+import { NomadDeleted, NomadKeys, NomadRotated } from './schema.ts'
 import type { View } from './view.ts'
 
 // The imitated routes below /v1/operator/keyring (contract sections 1 to 3).
@@ -47,15 +48,18 @@ const DOCUMENTED: {
   summary: string
   description: string
   needs: string
+  answer: unknown
 }[] = [
   {
     ...{ method: 'GET', url: '/keys', operationId: 'nomadListKeys', needs: NEEDS.list },
+    answer: NomadKeys,
     summary: 'Lists the keys of the default ring, as Nomad does',
     description: 'Query: `index` and `wait` (blocking query), `region`, `pretty`.',
   },
   {
     ...{ method: ['PUT', 'POST'], url: '/rotate', needs: NEEDS.rotate },
     operationId: 'nomadRotate',
+    answer: NomadRotated,
     summary: 'Rotates the default ring, as Nomad does',
     description:
       'Query: `full`, `publish_time` (Unix nanoseconds), `region`, `pretty`. No body is read.',
@@ -63,6 +67,7 @@ const DOCUMENTED: {
   {
     ...{ method: 'DELETE', url: '/key/:key_id', needs: NEEDS.delete },
     operationId: 'nomadDeleteKey',
+    answer: NomadDeleted,
     summary: 'Deletes a key of the default ring, as Nomad does',
     description: 'Query: `force`, `region`, `pretty`.',
   },
@@ -201,9 +206,9 @@ export function nomadRoutes({ rotation, removal, view, blocking, region }: Nomad
       return remove(request, reply, operation)
     }
 
-    for (const { method, url, operationId, summary, description, needs } of DOCUMENTED) {
+    for (const { method, url, needs, answer, ...texts } of DOCUMENTED) {
       const config = { capability, capabilityText: `${needs}@ring:default` }
-      const schema = { tags: ['nomad'], operationId, summary, description }
+      const schema = { tags: ['nomad'], ...texts, response: { 200: answer } }
       app.route({ method, url, config, schema, handler })
     }
     // Matching is by prefix, so everything else below comes here.

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ALGORITHM_NAMES, type Algorithm } from '../core/index.ts'
-import { DurationField, NameField, TimeField } from '../http/fields.ts'
+import { DurationField, Int64Field, NameField, TimeField } from '../http/fields.ts'
 import { toSeconds } from '../time.ts'
 
 // The wire shapes of our own ring API (product.md section 6).
@@ -238,3 +238,20 @@ export type RotateBody = z.output<typeof RotateBody>
 export type StatusDocument = z.input<typeof StatusDocument>
 
 export const ClockConfirm = z.strictObject({ reason: ReasonField }).meta({ id: 'ClockConfirm' })
+
+// The Nomad wire (keyring contract section 2), for the documentation: its answers are written by hand, byte for byte.
+
+const NomadKey = z
+  .object({
+    Algorithm: z.literal('aes256-gcm').describe('Of the data key'),
+    CreateIndex: Int64Field,
+    CreateTime: Int64Field.describe('Unix nanoseconds'),
+    KeyID: z.string(),
+    ModifyIndex: Int64Field,
+    PublishTime: Int64Field.describe('Unix nanoseconds; 0: never prepublished'),
+    State: z.enum(['active', 'inactive', 'rekeying', 'prepublished', 'deprecated']),
+  })
+  .meta({ id: 'NomadKey' })
+export const NomadKeys = z.array(NomadKey)
+export const NomadRotated = z.object({ Index: Int64Field, Key: NomadKey })
+export const NomadDeleted = z.object({ Index: Int64Field })
