@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startServer } from '../scripts/server-process.ts'
 import { held } from './held.ts'
+import { identities } from './identities.ts'
 import { install } from './install.ts'
 import { startClient } from './load.ts'
 import type { Bench, Line } from './measure.ts'
@@ -16,7 +17,7 @@ import { signing } from './signing.ts'
 import { startup } from './startup.ts'
 
 const BENCHES: Record<string, (bench: Bench) => Promise<Line[]>> = {
-  ...{ publication, signing, rotation, held, startup },
+  ...{ publication, signing, rotation, held, startup, identities },
 }
 const README = join(import.meta.dirname, '..', 'README.md')
 const MARKED = /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/

@@ -32,6 +32,8 @@ export interface AlgorithmSpec {
   generatedAhead: boolean
   /** A signature takes about as long as to hand it to another thread: tens of microseconds. */
   signsQuickly: boolean
+  /** The same of a check. */
+  verifiesQuickly: boolean
 }
 
 const generatePair = promisify(generateKeyPair)
@@ -52,6 +54,7 @@ const rsa = (hash: Hash, saltLength?: number): AlgorithmSpec => ({
   postQuantum: false,
   generatedAhead: true,
   signsQuickly: false,
+  verifiesQuickly: true,
 })
 
 const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): AlgorithmSpec => ({
@@ -67,6 +70,7 @@ const ecdsa = (crv: string, nodeCurve: string, hash: Hash, bytes: number): Algor
   postQuantum: false,
   generatedAhead: false,
   signsQuickly: crv === 'P-256',
+  verifiesQuickly: crv === 'P-256',
 })
 
 const ed25519 = (): AlgorithmSpec => ({
@@ -81,6 +85,7 @@ const ed25519 = (): AlgorithmSpec => ({
   postQuantum: false,
   generatedAhead: false,
   signsQuickly: true,
+  verifiesQuickly: true,
 })
 
 const mlDsa = (
@@ -97,6 +102,7 @@ const mlDsa = (
   postQuantum: true,
   generatedAhead: false,
   signsQuickly: false,
+  verifiesQuickly: false,
 })
 
 const table = {

@@ -51,6 +51,7 @@ export {
 export {
   type Check,
   type CheckName,
+  type CheckSignature,
   RESERVED_HEADERS,
   type SignInput,
   type SigningKey,
@@ -60,5 +61,6 @@ export {
   type VerifyOptions,
   verifySignature,
   verifyToken,
+  verifyWithJose,
 } from './token.ts'
 export { weaknessOf } from './weak-rsa.ts'

@@ -126,6 +126,7 @@ export interface VerifyOptions extends ClaimRules {
    */
   keys: (kid: string | undefined, alg: Algorithm) => readonly VerificationKey[]
   limits?: ScreenLimits
+  check?: CheckSignature | undefined
 }
 
 /** A token without kid is tried against so many fitting keys; more are refused. */
@@ -164,7 +165,7 @@ export async function verifyToken(token: string, options: VerifyOptions): Promis
   if (fitting.length > MAX_CANDIDATES) return refuse('algorithm', 'Too many keys fit the token')
   checks.push(passed('algorithm'))
 
-  const signed = await anyVerifies(screened, fitting)
+  const signed = await anyVerifies(screened, fitting, options.check)
   if (!signed) return refuse('signature', 'The signature does not verify')
   checks.push(passed('signature'))
 
@@ -194,24 +195,39 @@ const noKey = ({ kid }: JoseHeader): string =>
 const serves = ({ key, alg }: VerificationKey, wanted: Algorithm): boolean =>
   (alg === undefined || alg === wanted) && fits(key, wanted)
 
-async function anyVerifies(screened: Screened, keys: readonly VerificationKey[]): Promise<boolean> {
-  for (const key of keys) if (await verifySignature(screened, key)) return true
+async function anyVerifies(
+  screened: Screened,
+  keys: readonly VerificationKey[],
+  check: CheckSignature | undefined,
+): Promise<boolean> {
+  for (const key of keys) if (await verifySignature(screened, key, check)) return true
   return false
 }
 
+/** Whether the signature of a screened token verifies; the key is fit for its algorithm. */
+export type CheckSignature = (screened: Screened, key: KeyObject) => Promise<boolean>
+
 /**
  * Whether the signature of a screened token verifies under a key. False for every failure, also for
- * those that jose reports as a key it cannot use: there is nothing the caller could do differently.
+ * a key that cannot be used: there is nothing the caller could do differently.
  */
-export async function verifySignature(screened: Screened, key: VerificationKey): Promise<boolean> {
+export async function verifySignature(
+  screened: Screened,
+  key: VerificationKey,
+  check: CheckSignature = verifyWithJose,
+): Promise<boolean> {
+  return serves(key, screened.header.alg) && check(screened, key.key)
+}
+
+/** By jose, which uses the thread pool; false for what it reports as a key it cannot use, too. */
+export async function verifyWithJose(screened: Screened, key: KeyObject): Promise<boolean> {
   const { token, header, signingInput, signature } = screened
-  if (!serves(key, header.alg)) return false
   // jose reaches ML-DSA through a WebCrypto interface that Node still calls experimental, and warns
   // of.
   if (ALGORITHMS[header.alg].postQuantum) {
-    return verify(null, Buffer.from(signingInput), key.key, signature)
+    return verify(null, Buffer.from(signingInput), key, signature)
   }
-  return compactVerify(token, key.key, { algorithms: [header.alg] }).then(
+  return compactVerify(token, key, { algorithms: [header.alg] }).then(
     () => true,
     () => false,
   )

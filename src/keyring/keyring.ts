@@ -107,7 +107,7 @@ export function createKeyring(options: KeyringOptions) {
     ...{ maxTokenTtl: toSeconds(settings.maxTokenTtl), onSigned: options.onSigned },
   })
   const verification = createVerification({
-    ...{ context, view, issuerOf, onVerified: options.onVerified },
+    ...{ context, view, issuerOf, check: signer.verify, onVerified: options.onVerified },
     skew: toSeconds(settings.clockSkew),
   })
   const blocking: Blocking = createBlocking(view.index, options.limits)
@@ -157,7 +157,7 @@ export function createKeyring(options: KeyringOptions) {
 
   return {
     ...{ view, rotation, removal, scheduler, reseal, profiles, signing, verification, blocking },
-    own: createOwn({ context, sealing, view }),
+    own: createOwn({ context, sealing, view, signer }),
     ...{ issuerOf, waitingFor, isKekUnreachable: start.isUnreachable },
 
     /** Reads what is public; from here on relying parties are served. */

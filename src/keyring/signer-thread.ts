@@ -1,30 +1,36 @@
-// The thread of `signer.ts`. It keeps no key: each batch brings those it is signed with, by reference, not as bytes.
-import { sign } from 'node:crypto'
+// The thread of `signer.ts`. It keeps no key: each batch brings those it needs, by reference, not as bytes.
+import { type KeyObject, sign, verify } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
-import { ALGORITHMS } from '../core/algorithms.ts'
-import type { SigningKey } from '../core/index.ts'
+import { ALGORITHMS, type Algorithm } from '../core/algorithms.ts'
 
 export interface Batch {
-  keys: readonly Pick<SigningKey, 'key' | 'alg'>[]
+  keys: readonly { key: KeyObject; alg: Algorithm }[]
   /** For each input, the place of its key. */
   which: readonly number[]
   /** Signing inputs (RFC 7515 section 5.1), ASCII. */
   inputs: readonly string[]
+  /** For each input, the signature to check; undefined: make one. */
+  signatures: readonly (Uint8Array | undefined)[]
 }
 
-/** In the order of the inputs: base64url, or why there is none. */
-export type Signatures = readonly (string | Error)[]
+/** In the order of the inputs: base64url, or whether the signature verifies, or why neither can be said. */
+export type Outcomes = readonly (string | boolean | Error)[]
 
 /** Those who wait are told in such portions: each takes the other thread a moment to wake up for. */
 const PORTION = 16
 
-function signatureOf({ keys, which, inputs }: Batch, at: number): string | Error {
+function outcomeOf(batch: Batch, at: number): string | boolean | Error {
+  const { key, alg } = batch.keys[batch.which[at] as number] as Batch['keys'][0]
+  const { hash, options } = ALGORITHMS[alg]
+  const input = Buffer.from(batch.inputs[at] as string, 'ascii')
+  const signature = batch.signatures[at]
   try {
-    const { key, alg } = keys[which[at] ?? -1] as SigningKey
-    const { hash, options } = ALGORITHMS[alg]
-    const bytes = Buffer.from(inputs[at] as string, 'ascii')
-    return sign(hash, bytes, { key, ...options }).toString('base64url')
+    return signature === undefined
+      ? sign(hash, input, { key, ...options }).toString('base64url')
+      : verify(hash, input, { key, ...options }, signature)
   } catch (error) {
+    // As with jose, a key or a signature that cannot even be tried verifies nothing.
+    if (signature !== undefined) return false
     return error instanceof Error ? error : new Error(String(error))
   }
 }
@@ -32,6 +38,6 @@ function signatureOf({ keys, which, inputs }: Batch, at: number): string | Error
 parentPort?.on('message', (batch: Batch) => {
   for (let from = 0; from < batch.inputs.length; from += PORTION) {
     const length = Math.min(PORTION, batch.inputs.length - from)
-    parentPort?.postMessage(Array.from({ length }, (_, more) => signatureOf(batch, from + more)))
+    parentPort?.postMessage(Array.from({ length }, (_, more) => outcomeOf(batch, from + more)))
   }
 })

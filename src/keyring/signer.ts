@@ -1,29 +1,42 @@
+import type { KeyObject } from 'node:crypto'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { ALGORITHMS, type SigningKey, signInPool } from '../core/index.ts'
+import {
+  ALGORITHMS,
+  type Algorithm,
+  type Screened,
+  type SigningKey,
+  signInPool,
+  verifyWithJose,
+} from '../core/index.ts'
 import { Problem } from '../errors.ts'
-import type { Batch, Signatures } from './signer-thread.ts'
+import type { Batch, Outcomes } from './signer-thread.ts'
 
-// Where signatures are made. One alone goes to Node's thread pool. To wake a thread of the pool costs about half as much
-// as an ES256 or EdDSA signature, so where many are wanted at once, a thread of our own takes them by the batch.
+// Where signatures are made and checked. One alone goes to Node's thread pool. To wake a thread of the pool costs about
+// half as much as an ES256 or EdDSA signature, so where many are wanted at once, a thread of our own takes them by the
+// batch.
 
 export interface Signer {
   /** Signs an ASCII signing input (RFC 7515 section 5.1). Resolves to base64url. */
   sign(key: SigningKey, input: string): Promise<string>
+  /** Whether the signature of a screened token verifies; the key must be fit for its algorithm. */
+  verify(token: Screened, key: KeyObject): Promise<boolean>
   close(): Promise<void>
 }
 
-/** So many quick signatures at once are worth a thread; it stays once it is there. */
+/** So many at once are worth a thread; it stays once it is there. */
 const CROWD = 8
 /** The thread has enough to do with these; what comes meanwhile makes the next batch. */
 const AHEAD = 16
 
 const FILE = new URL(`./signer-thread${extname(import.meta.filename)}`, import.meta.url)
 
-interface Waiting {
-  key: SigningKey
+interface Job {
+  key: KeyObject
+  alg: Algorithm
   input: string
-  resolve(signature: string): void
+  signature?: Uint8Array
+  resolve(outcome: string | boolean): void
   reject(error: unknown): void
 }
 
@@ -33,9 +46,9 @@ export function createSigner(onError: (error: unknown) => void): Signer {
   let isOnline = false
   let inPool = 0
   let isScheduled = false
-  let queued: Waiting[] = []
+  let queued: Job[] = []
   /** What the thread was sent and has not answered, in that order. */
-  let sent: Waiting[] = []
+  let sent: Job[] = []
 
   function start(): void {
     // Nothing of the environment: it may hold secrets, and the thread needs none of it.
@@ -57,35 +70,43 @@ export function createSigner(onError: (error: unknown) => void): Signer {
     thread = started
   }
 
-  function receive(signatures: Signatures): void {
-    const answered = sent.splice(0, signatures.length)
+  function receive(outcomes: Outcomes): void {
+    const answered = sent.splice(0, outcomes.length)
     if (queued.length > 0) flush()
     for (const [at, { resolve, reject }] of answered.entries()) {
-      const signature = signatures[at]
-      if (typeof signature === 'string') resolve(signature)
-      else reject(signature)
+      const outcome = outcomes[at]
+      if (typeof outcome === 'string' || typeof outcome === 'boolean') resolve(outcome)
+      else reject(outcome)
     }
   }
 
   function flush(): void {
     isScheduled = false
     if (sent.length > AHEAD || queued.length === 0) return
-    const batch = queued
+    const jobs = queued
     queued = []
-    const keys = [...new Set(batch.map(({ key }) => key))]
-    const places = new Map(keys.map((key, at) => [key, at]))
-    const message: Batch = {
-      keys: keys.map(({ key, alg }) => ({ key, alg })),
-      which: batch.map(({ key }) => places.get(key) ?? -1),
-      inputs: batch.map(({ input }) => input),
+    const places = new Map<KeyObject, Map<Algorithm, number>>()
+    const keys: { key: KeyObject; alg: Algorithm }[] = []
+    const placeOf = ({ key, alg }: Job): number => {
+      const known = places.get(key) ?? new Map<Algorithm, number>()
+      places.set(key, known)
+      const place = known.get(alg) ?? keys.push({ key, alg }) - 1
+      known.set(alg, place)
+      return place
     }
-    sent.push(...batch)
-    thread?.postMessage(message)
+    const batch: Batch = {
+      which: jobs.map(placeOf),
+      keys,
+      inputs: jobs.map(({ input }) => input),
+      signatures: jobs.map(({ signature }) => signature),
+    }
+    sent.push(...jobs)
+    thread?.postMessage(batch)
   }
 
-  function signInThread(key: SigningKey, input: string): Promise<string> {
+  function inThread(job: Omit<Job, 'resolve' | 'reject'>): Promise<string | boolean> {
     return new Promise((resolve, reject) => {
-      queued.push({ key, input, resolve, reject })
+      queued.push({ ...job, resolve, reject })
       if (isScheduled) return
       isScheduled = true
       // After all that has arrived by now was read.
@@ -94,20 +115,29 @@ export function createSigner(onError: (error: unknown) => void): Signer {
   }
 
   /** Few at a time, or the thread is on its way. */
-  async function signMeanwhile(key: SigningKey, input: string): Promise<string> {
+  async function meanwhile<T>(work: Promise<T>): Promise<T> {
     inPool++
     if (inPool >= CROWD && !thread) start()
     try {
-      return await signInPool(key, input)
+      return await work
     } finally {
       inPool--
     }
   }
 
   return {
-    sign(key, input) {
-      if (!ALGORITHMS[key.alg].signsQuickly) return signInPool(key, input)
-      return isOnline ? signInThread(key, input) : signMeanwhile(key, input)
+    sign(signingKey, input) {
+      const { key, alg } = signingKey
+      if (!ALGORITHMS[alg].signsQuickly) return signInPool(signingKey, input)
+      if (!isOnline) return meanwhile(signInPool(signingKey, input))
+      return inThread({ key, alg, input }) as Promise<string>
+    },
+    verify(token, key) {
+      const { signingInput: input, signature } = token
+      const { alg } = token.header
+      if (!ALGORITHMS[alg].verifiesQuickly) return verifyWithJose(token, key)
+      if (!isOnline) return meanwhile(verifyWithJose(token, key))
+      return inThread({ key, alg, input, signature }) as Promise<boolean>
     },
     async close() {
       await thread?.terminate()

@@ -1,5 +1,11 @@
 import type { Context } from '../context.ts'
-import { importJwkSet, type Verdict, type VerificationKey, verifyToken } from '../core/index.ts'
+import {
+  type CheckSignature,
+  importJwkSet,
+  type Verdict,
+  type VerificationKey,
+  verifyToken,
+} from '../core/index.ts'
 import { Problem } from '../errors.ts'
 import type { Ring } from '../store/rings.ts'
 import { toSeconds } from '../time.ts'
@@ -21,11 +27,13 @@ export interface VerifyParts {
   issuerOf(ring: Ring): string | undefined
   /** Seconds. */
   skew: number
+  check: CheckSignature
   /** `kid` is one of our keys, or undefined where none was meant. */
   onVerified(kid: string | undefined, valid: boolean): void
 }
 
-export function createVerification({ context, view, issuerOf, skew, onVerified }: VerifyParts) {
+export function createVerification(parts: VerifyParts) {
+  const { context, view, issuerOf, skew, check, onVerified } = parts
   const now = () => toSeconds(context.now())
 
   return {
@@ -49,6 +57,7 @@ export function createVerification({ context, view, issuerOf, skew, onVerified }
         now: now(),
         skew: rules.skew ?? skew,
         requireExp: true,
+        check,
         typ: rules.typ,
         audience: rules.audience,
         issuer: rules.issuer ?? issuerOf(ring),
@@ -74,6 +83,7 @@ export function createVerification({ context, view, issuerOf, skew, onVerified }
         keys: (kid) => keys.filter((key) => kid === undefined || key.kid === kid),
         now: now(),
         skew,
+        check,
         audience: rules.audience,
         issuer: rules.issuer,
       })

@@ -1,4 +1,5 @@
-import type { Kysely, Selectable } from 'kysely'
+import { type Insertable, type Kysely, type Selectable, sql } from 'kysely'
+import { hot } from './hot.ts'
 import type { AccessTokensTable, Tables } from './schema.ts'
 
 /** What is known of an access token that was issued; the token itself is not stored. */
@@ -29,6 +30,22 @@ const toAccessToken = (row: Selectable<AccessTokensTable>): AccessTokenRow => ({
   keepUntil: Number(row.keep_until),
 })
 
+const insert = hot<Insertable<AccessTokensTable>>((db, token) =>
+  db.insertInto('access_tokens').values({
+    ...{ id: token.id, identity_id: token.identity_id, config_id: token.config_id },
+    ...{ creation_epoch: token.creation_epoch, uses_left: token.uses_left },
+    ...{ revoked_at: token.revoked_at, keep_until: token.keep_until },
+  }),
+)
+
+const takeUse = hot<{ id: string }>((db, { id }) =>
+  db
+    .updateTable('access_tokens')
+    .set({ uses_left: sql`uses_left - 1` })
+    .where('id', '=', id)
+    .where(sql<boolean>`uses_left > 0`),
+)
+
 /** Access tokens of identities, and the assertions of others that were used once. */
 export function accessTokenQueries(db: Kysely<Tables>) {
   return { accessTokens: accessTokens(db), usedAssertions: usedAssertions(db) }
@@ -37,18 +54,11 @@ export function accessTokenQueries(db: Kysely<Tables>) {
 function accessTokens(db: Kysely<Tables>) {
   return {
     async insert(token: AccessTokenRow): Promise<void> {
-      await db
-        .insertInto('access_tokens')
-        .values({
-          id: token.id,
-          identity_id: token.identityId,
-          config_id: token.configId,
-          creation_epoch: token.creationEpoch,
-          uses_left: token.usesLeft ?? null,
-          revoked_at: token.revokedAt ?? null,
-          keep_until: token.keepUntil,
-        })
-        .execute()
+      await insert(db, {
+        ...{ id: token.id, identity_id: token.identityId, config_id: token.configId },
+        ...{ creation_epoch: token.creationEpoch, uses_left: token.usesLeft ?? null },
+        ...{ revoked_at: token.revokedAt ?? null, keep_until: token.keepUntil },
+      })
     },
 
     async byId(id: string): Promise<AccessTokenRow | undefined> {
@@ -65,13 +75,8 @@ function accessTokens(db: Kysely<Tables>) {
      * token whose uses are not counted.
      */
     async consumeUse(id: string): Promise<boolean> {
-      const result = await db
-        .updateTable('access_tokens')
-        .set((row) => ({ uses_left: row('uses_left', '-', 1n) }))
-        .where('id', '=', id)
-        .where('uses_left', '>', 0n)
-        .executeTakeFirst()
-      return result.numUpdatedRows === 1n
+      const { numAffectedRows } = await takeUse(db, { id })
+      return numAffectedRows === 1n
     },
 
     /** Marks it revoked, at `at` in Unix milliseconds; the first time stays. False for a token that is not known. */

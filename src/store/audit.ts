@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { Kysely } from 'kysely'
+import type { Insertable, Kysely } from 'kysely'
 import { type Instant, toMillis } from '../time.ts'
-import type { Tables } from './schema.ts'
+import { hot } from './hot.ts'
+import type { AuditEventsTable, Tables } from './schema.ts'
 
 /** Something that happened, as it is recorded in its transaction and told after the commit. */
 export interface AuditEvent {
@@ -14,6 +15,8 @@ export interface AuditEvent {
   subject: string
   principal: string
   detail: Record<string, unknown>
+  /** The link of the chain that this is. */
+  hash: Uint8Array
 }
 
 export type NewEvent = Pick<AuditEvent, 'type' | 'subject' | 'principal'> & {
@@ -37,6 +40,14 @@ export function chainHash(
   return hash.digest()
 }
 
+const insert = hot<Insertable<AuditEventsTable>>((db, event) =>
+  db.insertInto('audit_events').values({
+    ...{ writer: event.writer, seq: event.seq, at: event.at, type: event.type },
+    ...{ subject: event.subject, principal: event.principal, detail: event.detail },
+    ...{ previous_hash: event.previous_hash, hash: event.hash },
+  }),
+)
+
 /** Appends to this writer's chain; `told` collects what is announced after the commit. */
 export function auditQueries(
   db: Kysely<Tables>,
@@ -58,27 +69,18 @@ export function auditQueries(
     head,
 
     async append({ type, subject, principal, detail = {} }: NewEvent): Promise<AuditEvent> {
-      const last = await head()
+      // What this transaction has appended already is the head; a savepoint that is rolled back takes it away again.
+      const last = told.at(-1) ?? (await head())
       const previous = last?.hash ?? GENESIS
       const seq = (last?.seq ?? 0n) + 1n
       const at = toMillis(now())
       const text = JSON.stringify(detail)
       const hash = chainHash(previous, [writer, seq, at, type, subject, principal, text])
-      await db
-        .insertInto('audit_events')
-        .values({
-          writer,
-          seq,
-          at,
-          type,
-          subject,
-          principal,
-          detail: text,
-          previous_hash: previous,
-          hash,
-        })
-        .execute()
-      const event = { writer, seq, at, type, subject, principal, detail }
+      await insert(db, {
+        ...{ writer, seq, at, type, subject, principal, detail: text },
+        ...{ previous_hash: previous, hash },
+      })
+      const event = { writer, seq, at, type, subject, principal, detail, hash }
       told.push(event)
       return event
     },

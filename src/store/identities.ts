@@ -1,5 +1,6 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { GrantRow } from './access.ts'
+import { hot } from './hot.ts'
 import type { IdentitiesTable, JwtAuthConfigsTable, Tables } from './schema.ts'
 
 /** An identity as stored. Times are Unix milliseconds. */
@@ -100,6 +101,17 @@ const fromJwtAuth = (config: JwtAuthRow) => ({
   updated_at: config.updatedAt,
 })
 
+const setLastLogin = hot<{ id: string; method: string; at: number }>((db, { id, method, at }) =>
+  db
+    .updateTable('identities')
+    .set({ last_login_method: method, last_login_at: at })
+    .where('id', '=', id),
+)
+
+const configurationId = hot<{ identityId: string }>((db, { identityId }) =>
+  db.selectFrom('jwt_auth_configs').select('id').where('identity_id', '=', identityId),
+)
+
 /** Identities and how they log in. */
 export function identityQueries(db: Kysely<Tables>, newId: () => string) {
   return { identities: identities(db, newId), jwtAuth: jwtAuth(db) }
@@ -182,11 +194,7 @@ function identities(db: Kysely<Tables>, newId: () => string) {
 
     /** Does not count as a change of the identity. `at` in Unix milliseconds. */
     async setLastLogin(id: string, method: string, at: number): Promise<void> {
-      await db
-        .updateTable('identities')
-        .set({ last_login_method: method, last_login_at: at })
-        .where('id', '=', id)
-        .execute()
+      await setLastLogin(db, { id, method, at })
     },
 
     async grantsOf(id: string): Promise<GrantRow[]> {
@@ -244,6 +252,13 @@ function jwtAuth(db: Kysely<Tables>) {
         .where('identity_id', '=', identityId)
         .executeTakeFirst()
       return row && toJwtAuth(row)
+    },
+
+    /** The id of an identity's configuration; undefined when it has none. */
+    async idOf(identityId: string): Promise<string | undefined> {
+      const { rows } = await configurationId(db, { identityId })
+      const [row] = rows as { id: string }[]
+      return row?.id
     },
 
     /** Which of these identities have a configuration. */

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import {
   ALGORITHMS,
   type Algorithm,
+  type CheckSignature,
   importJwkSet,
   importPublicJwk,
   openBytes,
@@ -76,12 +77,19 @@ async function reasonOf(work: () => Promise<boolean>): Promise<string> {
 const OTHER_ALGORITHM = 'The key is for another algorithm'
 const SYMMETRIC = 'Symmetric keys are not accepted'
 
+/** As a crowd's signatures are checked: the parts, without jose. */
+const byBytes: CheckSignature = async ({ header, signingInput, signature }, key) => {
+  const { hash, options } = ALGORITHMS[header.alg]
+  return verify(hash, Buffer.from(signingInput, 'ascii'), { key, ...options }, signature)
+}
+
 test('JSON Web Signatures: nothing invalid is accepted', async (t) => {
   const refused = await run(t, 'json_web_signature_test.json', (each, group) =>
     reasonOf(async () => {
       const key = importPublicJwk(group.public ?? group.private)
       const screened = screenCompact(each.jws as string)
       const verified = await verifySignature(screened, key)
+      assert.equal(await verifySignature(screened, key, byBytes), verified)
       if (screened.header.alg === key.alg) return verified
       assert.equal(verified, false)
       throw new Problem('token_invalid', OTHER_ALGORITHM)
@@ -106,7 +114,11 @@ test('JSON Web Keys: nothing invalid is accepted', async (t) => {
       const { keys, ignored } = importJwkSet(group.public ?? group.private)
       if (keys.length === 0) throw new Error(ignored.map(({ reason }) => reason).join())
       const screened = screenCompact(each.jws as string)
-      for (const key of keys) if (await verifySignature(screened, key)) return true
+      for (const key of keys) {
+        const verified = await verifySignature(screened, key)
+        assert.equal(await verifySignature(screened, key, byBytes), verified)
+        if (verified) return true
+      }
       return false
     }).catch((error: Error) => error.message),
   )
@@ -118,8 +130,8 @@ test('JSON Web Keys: nothing invalid is accepted', async (t) => {
 })
 
 /**
- * Checks bytes as verifySignature does, for vectors that are no tokens: the same digest and
- * options.
+ * Checks bytes as a crowd's signatures are checked, for vectors that are no tokens: the same digest
+ * and options.
  */
 const verifyBytes = (alg: Algorithm, key: KeyObject, message: unknown, signature: unknown) => {
   const { hash, options } = ALGORITHMS[alg]

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
+import fc from 'fast-check'
 import {
+  ALGORITHM_NAMES,
   ALGORITHMS,
   type Algorithm,
   generateKeyMaterial,
   importPrivateKey,
+  screenCompact,
+  signCompact,
+  verifyWithJose,
 } from '../../src/core/index.ts'
 import { createSigner } from '../../src/keyring/signer.ts'
 
@@ -76,4 +81,38 @@ test('whoever waits for a signer that closes is refused, and it can be closed tw
   await signer.close()
   const refused = (await waiting).filter(({ status }) => status === 'rejected')
   assert.equal(refused.length, INPUTS.length)
+})
+
+test('the thread accepts what jose accepts, of every algorithm, and nothing else', async (t) => {
+  const { signer, errors } = signerOf(t)
+  await crowd(signer, (await pairOf('EdDSA')).key)
+  const quick = ALGORITHM_NAMES.filter((alg) => ALGORITHMS[alg].verifiesQuickly)
+  assert.ok(quick.includes('RS256') && quick.includes('PS512') && quick.includes('Ed25519'))
+  const pairs = await Promise.all(quick.map(pairOf))
+  const tokens = await Promise.all(pairs.map(({ key }) => signCompact(key, {}, { sub: 'a' })))
+  const place = fc.nat({ max: quick.length - 1 })
+  await fc.assert(
+    fc.asyncProperty(place, place, fc.nat(), fc.nat({ max: 255 }), async (of, by, at, flip) => {
+      const screened = screenCompact(tokens[of] ?? '')
+      const signature = Uint8Array.from(screened.signature)
+      signature[at % signature.length] = (signature[at % signature.length] ?? 0) ^ flip
+      // jose reads the token, the thread its parts.
+      const [header, payload] = screened.token.split('.')
+      const encoded = Buffer.from(signature).toString('base64url')
+      const changed = { ...screened, signature, token: `${header}.${payload}.${encoded}` }
+      const key = createPublicKey(pairs[by]?.key.key ?? assert.fail())
+      const [ours, theirs] = await Promise.all([
+        signer.verify(changed, key),
+        verifyWithJose(changed, key),
+      ])
+      assert.equal(ours, theirs)
+      if (of === by) assert.equal(ours, flip === 0)
+    }),
+    { numRuns: 300 },
+  )
+  for (const length of [0, 1, 63, 65, 256, 600]) {
+    const changed = { ...screenCompact(tokens[0] ?? ''), signature: new Uint8Array(length) }
+    assert.equal(await signer.verify(changed, createPublicKey(pairs[0]?.key.key ?? '')), false)
+  }
+  assert.deepEqual(errors, [])
 })

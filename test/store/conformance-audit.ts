@@ -55,6 +55,7 @@ export function auditConformance(check: Check): void {
       subject: 'ring:default',
       principal: 'token:ci',
       detail,
+      hash: row.hash,
     })
   })
 
