@@ -141,6 +141,15 @@ export function transactionConformance(check: Check): void {
     await assert.rejects(store.read.counters.next('n'))
     await assert.rejects(store.read.promises.raise(root.kid, 1n))
     await assert.rejects(store.read.keys.apply(change({ delete: [root.kid] })))
+    // What is compiled once is no way around it, whoever ran it first.
+    const event = { type: 'test.made', subject: 's', principal: 'p' }
+    await store.transaction(async (tx) => {
+      await tx.audit.append(event)
+      await tx.accessTokens.consumeUse('nobody')
+    })
+    await assert.rejects(store.read.audit.append(event), /outside a transaction/)
+    await assert.rejects(store.read.accessTokens.consumeUse('nobody'), /outside a transaction/)
+    assert.equal(await store.read.jwtAuth.idOf('nobody'), undefined)
     assert.equal(await store.read.settings.get('a'), undefined)
     assert.equal(await store.read.counters.get('n'), 0n)
     assert.equal(await store.read.promises.get(root.kid), undefined)
