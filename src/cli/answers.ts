@@ -56,3 +56,37 @@ export interface StatusAnswer {
   damaged: string[]
   rings: { name: string; warnings: string[] }[]
 }
+
+/** One of a list of identities; about one alone the answer wraps it. */
+export interface IdentityAnswer {
+  id: string
+  role: string
+  createdAt: string
+  updatedAt: string
+  lastLoginTime: string | null
+  metadata: { key: string; value: string }[]
+  identity: { name: string; hasDeleteProtection: boolean; authMethods: string[] }
+}
+
+export interface JwtAuthAnswer {
+  configurationType: 'jwks' | 'static'
+  jwksUrl: string
+  jwksCaCert: string
+  publicKeys: string[]
+  boundIssuer: string
+  boundSubject: string
+  boundAudiences: string
+  boundClaims: Record<string, string>
+  /** Seconds, as the next one; 0 stands for no limit. */
+  accessTokenTTL: number
+  accessTokenMaxTTL: number
+  accessTokenNumUsesLimit: number
+  accessTokenTrustedIps: { ipAddress: string; prefix?: number }[]
+  createdAt: string
+  updatedAt: string
+}
+
+export interface ExplanationAnswer {
+  ok: boolean
+  checks: { name: string; ok: boolean; claim?: string; rule?: string; reason?: string }[]
+}

@@ -3,7 +3,8 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { clientEnvironment } from '../config.ts'
 import { codeOf, failure, type Io, usage } from './io.ts'
-import { localTime, plain, plainLines } from './table.ts'
+import { friendly, hintsOf, unexpected } from './refusal.ts'
+import { plain } from './table.ts'
 
 // The HTTP side of every command. Redirects are not followed: the credential goes where it was sent, nowhere else.
 
@@ -128,21 +129,16 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
   }
 
   /** The answer, when it is a good one. @throws Problem `command_failed` with what the server said */
-  async function call(method: string, path: string, body?: unknown): Promise<Answer> {
-    const answer = await send(method, path, { body })
+  async function call(
+    method: string,
+    path: string,
+    body?: unknown,
+    { anonymous = false } = {},
+  ): Promise<Answer> {
+    const answer = await send(method, path, { body, anonymous })
     if (answer.status >= 200 && answer.status < 300) return answer
-    throw failure([bare ? unexpected(answer) : friendly(answer), ...hints(answer)].join('\n'))
-  }
-
-  function hints({ status, text }: Answer): string[] {
-    if (status === 401 && token === undefined) {
-      return ['No token was given: set KEYRINGD_TOKEN, or use -token']
-    }
-    const { code, safeAt } = problemOf(text)
-    if (code !== 'activation_unsafe' || typeof safeAt !== 'string') return []
-    return [
-      `It is safe from ${localTime(safeAt)} on: wait until then, or use -force with -reason TEXT`,
-    ]
+    const hints = hintsOf(answer, { asked: !anonymous && token === undefined })
+    throw failure([bare ? unexpected(answer) : friendly(answer), ...hints].join('\n'))
   }
 
   return {
@@ -153,8 +149,9 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
       method: string,
       path: string,
       body?: unknown,
+      options: { anonymous?: boolean } = {},
     ): Promise<{ value: T; text: string }> {
-      const { text } = await call(method, path, body)
+      const { text } = await call(method, path, body, options)
       return { value: parseJson<T>(text, address), text: `${text.trimEnd()}\n` }
     },
 
@@ -190,34 +187,10 @@ export function readText(file: string, flag: string): string {
   }
 }
 
-export const unexpected = ({ status, text }: Answer): string =>
-  `error: Unexpected response code: ${status} (${plainLines(text)})`
-
 function parseJson<T>(text: string, address: string): T {
   try {
     return JSON.parse(text) as T
   } catch (error) {
     throw failure(`error: ${address} did not answer in JSON; is it a keyringd?`, error)
   }
-}
-
-/** Members of a problem document (RFC 9457); nothing when it is none. */
-function problemOf(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
-  }
-}
-
-function friendly(answer: Answer): string {
-  const { detail, code, errors } = problemOf(answer.text)
-  if (typeof detail !== 'string' || typeof code !== 'string') return unexpected(answer)
-  const further = Array.isArray(errors)
-    ? errors.slice(1).map((one: { path?: unknown; message?: unknown }) => {
-        return `  ${plain(`${one.path}: ${one.message}`)}`
-      })
-    : []
-  return [`error: ${plain(detail)} (${answer.status} ${plain(code)})`, ...further].join('\n')
 }

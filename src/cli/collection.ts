@@ -6,7 +6,7 @@ import { table } from './table.ts'
 
 // What `list`, `show` and `delete` are for every noun whose things have names and lie below one path.
 
-export interface Collection<T, F extends Flags = Record<never, never>> {
+export interface Collection<T, F extends Flags = Record<never, never>, Answer = T> {
   /** As it is typed, such as `api-token`. */
   noun: string
   /** As a sentence has it, such as `API token`. */
@@ -16,10 +16,12 @@ export interface Collection<T, F extends Flags = Record<never, never>> {
   path(values: Values<F>): string
   /** The member of the answer that is the list. */
   member: string
+  /** What names one of them; default: name. */
+  argument?: string
   /** The head of each column of the list, and its cell. */
   columns: Record<string, (one: T) => string>
-  /** One of them, as people read it. */
-  describe(one: T): string
+  /** The answer about one of them, as people read it. */
+  describe(answer: Answer): string
 }
 
 /** Asks, and prints the answer: with `-json` as it came, else as `show` has it. @throws Problem `command_failed` */
@@ -34,7 +36,10 @@ export async function ask<T>(
 }
 
 /** Lists all of them. */
-export const listCommand = <T, F extends Flags>(of: Collection<T, F>, summary: string): Command =>
+export const listCommand = <T, F extends Flags, A>(
+  of: Collection<T, F, A>,
+  summary: string,
+): Command =>
   command({
     name: `${of.noun} list`,
     summary,
@@ -52,10 +57,13 @@ export const listCommand = <T, F extends Flags>(of: Collection<T, F>, summary: s
   })
 
 /** Describes the one with this name. */
-export const showCommand = <T, F extends Flags>(of: Collection<T, F>, summary: string): Command =>
+export const showCommand = <T, F extends Flags, A>(
+  of: Collection<T, F, A>,
+  summary: string,
+): Command =>
   command({
     name: `${of.noun} show`,
-    argument: 'name',
+    argument: of.argument ?? 'name',
     summary,
     flags: { ...of.flags, json },
     run: (call) =>
@@ -63,10 +71,13 @@ export const showCommand = <T, F extends Flags>(of: Collection<T, F>, summary: s
   })
 
 /** Deletes the one with this name. */
-export const deleteCommand = <T, F extends Flags>(of: Collection<T, F>, summary: string): Command =>
+export const deleteCommand = <T, F extends Flags, A>(
+  of: Collection<T, F, A>,
+  summary: string,
+): Command =>
   command({
     name: `${of.noun} delete`,
-    argument: 'name',
+    argument: of.argument ?? 'name',
     summary,
     flags: of.flags,
     async run({ values, argument, io }) {

@@ -4,6 +4,7 @@ import { apiToken } from './api-token.ts'
 import { clock } from './clock.ts'
 import type { Command } from './command.ts'
 import { doctor } from './doctor.ts'
+import { identity } from './identity.ts'
 import { type Io, openProcessIo } from './io.ts'
 import { keys } from './keys.ts'
 import { profile } from './profile.ts'
@@ -11,20 +12,28 @@ import { ring } from './ring.ts'
 import { table } from './table.ts'
 import { token } from './token.ts'
 
-const NOUNS: Record<string, Record<string, Command>> = {
+/** What a word leads to: a command, or the words that may follow. */
+interface Words {
+  [word: string]: Command | Words
+}
+
+const NOUNS: Words = {
   keys,
   token,
   'api-token': apiToken,
   ring,
   profile,
+  identity,
   clock,
+  doctor,
 }
-const ALONE: Record<string, Command> = { doctor }
 
 const HELP = /^(?:--?(?:h|help)|help)$/
 
-const own = <T>(table: Record<string, T>, name: string | undefined): T | undefined =>
-  name !== undefined && Object.hasOwn(table, name) ? table[name] : undefined
+const isCommand = (entry: Command | Words): entry is Command => typeof entry.run === 'function'
+
+const commandsOf = (words: Words): Command[] =>
+  Object.values(words).flatMap((entry) => (isCommand(entry) ? [entry] : commandsOf(entry)))
 
 const SERVE = { name: 'serve', summary: 'Runs the server; settings are KEYRINGD_… variables' }
 
@@ -41,18 +50,18 @@ function overview(commands: readonly Pick<Command, 'name' | 'summary'>[]): strin
 function find(
   argv: readonly string[],
 ): { command: Command; rest: readonly string[] } | { text: string; asked: boolean } {
-  const [noun, verb, ...rest] = argv
-  const single = own(ALONE, noun)
-  if (single) return { command: single, rest: argv.slice(1) }
-  const verbs = own(NOUNS, noun)
-  if (!verbs) {
-    const all = [SERVE, ...Object.values(NOUNS).flatMap(Object.values), ...Object.values(ALONE)]
-    return { text: overview(all), asked: noun !== undefined && HELP.test(noun) }
+  let words = NOUNS
+  for (const [at, word] of argv.entries()) {
+    const entry = Object.hasOwn(words, word) ? words[word] : undefined
+    if (entry && isCommand(entry)) return { command: entry, rest: argv.slice(at + 1) }
+    if (!entry) return { text: overviewOf(words), asked: HELP.test(word) }
+    words = entry
   }
-  const command = own(verbs, verb)
-  if (command) return { command, rest }
-  return { text: overview(Object.values(verbs)), asked: verb !== undefined && HELP.test(verb) }
+  return { text: overviewOf(words), asked: false }
 }
+
+const overviewOf = (words: Words): string =>
+  overview([...(words === NOUNS ? [SERVE] : []), ...commandsOf(words)])
 
 /** Errors repeat what a server said; a credential that it repeated stays here. */
 function redacted(text: string, argv: readonly string[], io: Io): string {

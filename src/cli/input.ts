@@ -1,4 +1,4 @@
-import { parseDuration } from '../time.ts'
+import { parseDuration, SECOND, toSeconds } from '../time.ts'
 import { readText } from './client.ts'
 import { type Io, usage } from './io.ts'
 
@@ -38,4 +38,13 @@ export function toDurationField(value: string, flag: string): string | number {
   if (/^\d{1,10}$/.test(value)) return Number(value)
   if (parseDuration(value) !== undefined) return value
   throw usage(`${flag} must be a duration, such as 15m or 720h, or whole seconds`)
+}
+
+/** The same as a number, for routes that take nothing else. @throws Problem `wrong_usage` */
+export function toSecondsField(value: string, flag: string): number {
+  const field = toDurationField(value, flag)
+  if (typeof field === 'number') return field
+  const span = parseDuration(field) ?? 0n
+  if (span % SECOND !== 0n) throw usage(`${flag} must be whole seconds`)
+  return toSeconds(span)
 }

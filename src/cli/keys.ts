@@ -1,9 +1,10 @@
 import { parseDuration, toMillis } from '../time.ts'
 import type { KeyAnswer, PlanAnswer } from './answers.ts'
-import { type Client, createClient, unexpected } from './client.ts'
+import { type Client, createClient } from './client.ts'
 import { command, segment } from './command.ts'
 import { json, text, toggle } from './flags.ts'
 import { failure, usage } from './io.ts'
+import { unexpected } from './refusal.ts'
 import { localTime, table } from './table.ts'
 import { watch } from './watch.ts'
 

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { type Client, unexpected } from './client.ts'
+import type { Client } from './client.ts'
 import { failure } from './io.ts'
+import { unexpected } from './refusal.ts'
 
 /** Short enough for a proxy that gives up after a minute; the server adds up to a sixteenth. */
 const WAIT = '50s'

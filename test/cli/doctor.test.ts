@@ -85,6 +85,13 @@ test('a token that may not look is a warning, not a failure', async (t) => {
   assert.match(out, /^warn {2}The server does not show its state to this token \(403\) — /m)
 })
 
+test('without the identities surface there is nothing to say of identities', async (t) => {
+  const { url } = await listeningServer(t, { settings: { SURFACES: 'nomad' } })
+  const { code, out } = await run(['doctor'], { env: clientEnv(url) })
+  assert.equal(code, 0, out)
+  assert.doesNotMatch(out, /identit/)
+})
+
 test('the mode of the KEK file and of its folder is looked at, its text never shown', async (t) => {
   const dir = folder(t)
   const text = 'c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I'

@@ -1,0 +1,66 @@
+import type { IdentityAnswer, JwtAuthAnswer } from './answers.ts'
+import type { Client } from './client.ts'
+import { segment } from './command.ts'
+import { usage } from './io.ts'
+
+// What several commands ask of the identities surface.
+
+export const IDENTITIES = '/api/v1/identities'
+
+export const jwtAuthPath = (id: string) => `/api/v1/auth/jwt-auth/identities/${segment(id)}`
+
+export interface JwtAuthReply {
+  identityJwtAuth: JwtAuthAnswer
+}
+
+/** Makes an identity; its ID, and the answer as it came. @throws Problem `command_failed` */
+export async function createIdentity(
+  client: Client,
+  name: string,
+  {
+    role,
+    hasDeleteProtection = false,
+  }: { role: string | undefined; hasDeleteProtection?: boolean },
+): Promise<{ id: string; text: string }> {
+  // There is one organisation, but the route asks for one as the original does.
+  const body = { name, organizationId: 'default', ...(role && { role }), hasDeleteProtection }
+  const { value, text } = await client.json<{ identity: { id: string } }>('POST', IDENTITIES, body)
+  return { id: value.identity.id, text }
+}
+
+/** What says where the keys are. */
+const KEYS = ['configurationType', 'jwksUrl', 'publicKeys'] as const
+/** An update writes these whole: what it leaves out of them is reset (identity contract section 3). */
+const SOURCE = [...KEYS, 'jwksCaCert'] as const
+
+/**
+ * Attaches a configuration, or changes the one that is attached; what is left out stays as it is, the source too where
+ * nothing of it is named but its CA. @throws Problem `command_failed`, `wrong_usage` when there is no source at all
+ */
+export async function saveJwtAuth(
+  client: Client,
+  id: string,
+  given: Readonly<Record<string, unknown>>,
+): Promise<{ done: string; value: JwtAuthAnswer; text: string }> {
+  const found = await client.json<{ identity: IdentityAnswer }>(
+    'GET',
+    `${IDENTITIES}/${segment(id)}`,
+  )
+  const path = jwtAuthPath(id)
+  const save = async (method: string, body: object, done: string) => {
+    const { value, text } = await client.json<JwtAuthReply>(method, path, body)
+    return { done: `${done} identity ${id}`, value: value.identityJwtAuth, text }
+  }
+  const namesSource = KEYS.some((member) => member in given)
+  if (!found.value.identity.identity.authMethods.includes('jwt-auth')) {
+    if (!namesSource) {
+      throw usage('There is no configuration to change yet: -jwks-url or -public-key is needed')
+    }
+    return save('POST', { boundClaims: {}, ...given }, 'Attached JWT auth to')
+  }
+  const changed = 'Changed JWT auth of'
+  if (namesSource) return save('PATCH', given, changed)
+  const { identityJwtAuth } = (await client.json<JwtAuthReply>('GET', path)).value
+  const source = Object.fromEntries(SOURCE.map((member) => [member, identityJwtAuth[member]]))
+  return save('PATCH', { ...source, ...given }, changed)
+}
