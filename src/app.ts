@@ -6,7 +6,7 @@ import { createAccess } from './access/service.ts'
 import type { Config } from './config.ts'
 import { type Context, random } from './context.ts'
 import { createConfiguration, joinIssuer } from './discovery/configuration.ts'
-import { createDirectAnswer } from './discovery/prebuilt.ts'
+import { corsOf, createDirectAnswer, write } from './discovery/prebuilt.ts'
 import { type DiscoveryParts, discoveryRoutes, type NomadWire } from './discovery/routes.ts'
 import { Problem } from './errors.ts'
 import { installAuth } from './http/auth.ts'
@@ -14,9 +14,11 @@ import { createMetrics, JWKS_STATUSES, UNKNOWN_KID } from './http/metrics.ts'
 import { documentationRoutes, registerOpenapi } from './http/openapi.ts'
 import { healthRoutes, operationRoutes } from './http/operation.ts'
 import { type App, answerFirst, createServer, ourApi, type TlsFiles } from './http/server.ts'
+import { isUnbounded } from './identities/bounds.ts'
+import type { Account } from './identities/directory.ts'
 import { envelope } from './identities/errors.ts'
 import { explainRoutes } from './identities/explain-routes.ts'
-import { createIdentitiesSlice } from './identities/identities.ts'
+import { createIdentitiesSlice, type IdentitiesSlice } from './identities/identities.ts'
 import { identitiesRoutes } from './identities/routes.ts'
 import type { KekProvider } from './kek/provider.ts'
 import { holdMillis } from './keyring/blocking.ts'
@@ -27,6 +29,10 @@ import { nomadRoutes } from './keyring/nomad.ts'
 import { ringRoutes } from './keyring/routes.ts'
 import { tokenRoutes } from './keyring/token-routes.ts'
 import type { RingView } from './keyring/view.ts'
+import { oauthJson } from './oauth/errors.ts'
+import { createMetadata, mountsOf, type Places, placesBelow } from './oauth/metadata.ts'
+import { type MetadataParts, metadataRoutes, oauthRoutes } from './oauth/routes.ts'
+import { createOAuth } from './oauth/service.ts'
 import { createGuardedFetch } from './remote-jwks/fetch.ts'
 import { createRemoteJwks } from './remote-jwks/service.ts'
 import { toSeconds } from './time.ts'
@@ -88,12 +94,24 @@ export async function createApp(options: AppOptions): Promise<Server> {
   })
   const remote = createRemoteJwks(context, fetching, { isOurs: keyring.own.isOurs })
   const limiter = createFailures(config.rateLimitLogin, context.monotonic, addressKey)
+  const places = createPlaces(options.issuer)
   const slice = createIdentitiesSlice({
     ...{ context, limiter, remote, rights: access.rights, keyring: accessRing(keyring) },
+    onDenied: access.recordDenied,
     ceiling: toSeconds(config.maxMachineIdentityTokenAge),
     boundary: config.privilegeBoundary,
     loginFromDefaultRing: config.loginFromDefaultRing,
     fallbackAudience: `urn:keyringd:${installation}`,
+    tokenEndpoint: () => places()?.token,
+  })
+  const oauth = createOAuth({
+    ...{ context, limiter, skew: toSeconds(config.clockSkew) },
+    exchangeAudiences: config.tokenExchangeAudiences ?? [],
+    accounts: oauthAccounts(slice),
+    tokens: {
+      peek: slice.tokens.peek,
+      revoke: (token) => slice.tokens.revoke(token, 'any'),
+    },
   })
 
   metrics.observe(async ({ keyAge, secondsToNextStep, heldQueries }) => {
@@ -135,6 +153,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   async function publish(on: App, wire: NomadWire | undefined): Promise<void> {
     const parts = { ...documents, nomad: wire }
     await on.register(discoveryRoutes(parts))
+    await on.register(metadataRoutes({ places, ...metadataOf(wire) }))
     // Fixed headers are the routes' to add.
     if (config.httpApiResponseHeaders === undefined) answerFirst(on, createDirectAnswer(parts))
   }
@@ -144,6 +163,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
       ...{ log, newId, onFinished: metrics.finished },
       formatFor(path) {
         if (hasNomad && bound && path.startsWith('/v1/operator/keyring')) return plainText
+        if (bound && path.startsWith('/oauth/')) return oauthJson
         return hasInfisical && bound && path.startsWith('/api/v1') ? envelope : undefined
       },
       ...(tls && { tls }),
@@ -176,7 +196,13 @@ export async function createApp(options: AppOptions): Promise<Server> {
       },
     )
   }
-  if (hasInfisical) await app.register(identitiesRoutes(slice), { prefix: '/api/v1' })
+  if (hasInfisical)
+    await app.register(identitiesRoutes({ ...slice, onDenied: access.recordDenied }), {
+      prefix: '/api/v1',
+    })
+  for (const prefix of mountsOf(config.oidcIssuer)) {
+    await app.register(oauthRoutes({ oauth, places }), { prefix })
+  }
   await app.register(async (own) => {
     ourApi(own as App)
     await own.register(accessRoutes(access))
@@ -223,11 +249,45 @@ function accessRing({ own, signing, verification, view, issuerOf }: Keyring) {
   return {
     ...own,
     sign: (claims: Record<string, unknown>) => signing.signOwn('access', 'at+jwt', claims),
-    verify: (token: string, audience: string) =>
+    verify: (token: string, audience: string | undefined) =>
       verification.withRing('access', token, { audience, typ: 'at+jwt', skew: 0 }),
     issuer() {
       const ring = view.ring('access')?.ring
       return ring && issuerOf(ring)
+    },
+  }
+}
+
+/** What the grants ask of identities. */
+function oauthAccounts({ logins, tokens, derive, ownAudiences }: IdentitiesSlice) {
+  return {
+    ...{ admit: logins.admit, derive, ownAudiences },
+    ...{ issue: tokens.issue, check: tokens.check, use: tokens.use },
+    isUnbounded: ({ jwtAuth }: Account) => jwtAuth === undefined || isUnbounded(jwtAuth.bounds),
+  }
+}
+
+/** Where the endpoints are, made anew only when the issuer is another. */
+function createPlaces(issuer: () => string | undefined): () => Places | undefined {
+  let known: { base: string; places: Places } | undefined
+  return () => {
+    const base = issuer()
+    if (base === undefined) return undefined
+    if (known?.base !== base) known = { base, places: placesBelow(base, joinIssuer) }
+    return known.places
+  }
+}
+
+/** OAuth metadata goes out as discovery does. */
+function metadataOf(nomad: NomadWire | undefined): Omit<MetadataParts, 'places'> {
+  const documents = new WeakMap<Places, PublicDocument>()
+  const headers = corsOf(nomad)
+  return {
+    strict: nomad?.strict ?? false,
+    write(request, response, places) {
+      const document = documents.get(places) ?? createDocument(createMetadata(places))
+      documents.set(places, document)
+      write(request, response, { document, cacheControl: undefined, headers })
     },
   }
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
+  audiences,
   CENTURY,
   conceal,
   deltaSeconds,
@@ -106,6 +107,7 @@ export const SETTINGS = {
   privilegeBoundary: setting(flag, 'true', 'whether changing how an identity logs in takes all the rights that the identity has'),
   loginFromDefaultRing: setting(flag, 'false', 'whether `ring:default` may be the source of keys for logins: whoever may sign with that ring can then log in'),
   rateLimitLogin: setting(rate, '200/m', 'failed verifications of one address, and of one account by addresses that failed for it; over it they are refused'),
+  tokenExchangeAudiences: optional(audiences, 'audiences other than this server, separated by commas, that an access token may be exchanged for at `/oauth/token`; unset: none'),
   tlsCertFile: optional(path, 'PEM certificate chain; with `KEYRINGD_TLS_KEY_FILE` the server speaks HTTPS; both are read again on SIGHUP'),
   tlsKeyFile: optional(path, 'PEM private key of that certificate'),
   trustedProxies: optional(networks, 'addresses or CIDR ranges, separated by commas, whose `X-Forwarded-For` is believed'),

@@ -58,6 +58,15 @@ export const PROBLEMS = {
   },
   trusted_ip_invalid: { status: 400, title: 'The IP is not a valid IPv4, IPv6, or CIDR block' },
   pem_rejected: { status: 400, title: 'The PEM text is not acceptable' },
+  // oauth/: the errors of RFC 6749 section 5.2 and RFC 8693 section 2.2.2, beside `invalid_request`
+  invalid_client: { status: 400, title: 'The client is unknown, or its authentication failed' },
+  invalid_grant: { status: 400, title: 'The assertion is not accepted' },
+  unauthorized_client: { status: 400, title: 'The client may not use this grant' },
+  unsupported_grant_type: { status: 400, title: 'There is no such grant' },
+  invalid_scope: { status: 400, title: 'There is no such scope' },
+  invalid_target: { status: 400, title: 'No tokens are issued for this audience' },
+  assertion_used: { status: 400, title: 'The assertion was used before' },
+  oauth_disabled: { status: 404, title: 'OAuth is off: this server has no issuer' },
   // remote-jwks/: what may be fetched from elsewhere, and how that fails
   url_refused: { status: 400, title: 'The URL is not allowed' },
   jwks_unreachable: { status: 502, title: 'The JWKS endpoint failed' },

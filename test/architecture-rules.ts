@@ -18,6 +18,8 @@ const PURE = [
   ...['identities/claim-match.ts', 'identities/lifetime.ts', 'identities/static-keys.ts'],
   ...['uri-signing/document.ts', 'uri-signing/uri-token.ts'],
   ...['remote-jwks/addresses.ts', 'remote-jwks/url.ts', 'remote-jwks/cache.ts'],
+  ...['oauth/form.ts', 'oauth/request.ts', 'oauth/assertion.ts', 'oauth/denial.ts'],
+  'oauth/metadata.ts',
 ]
 
 /** Everybody may import these. */

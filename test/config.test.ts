@@ -282,6 +282,15 @@ test('values with a structure are checked down to their parts', () => {
   for (const settings of bad) assert.equal(faults(settings).length, 1, JSON.stringify(settings))
 })
 
+test('audiences of exchanges are words without spaces', () => {
+  const read = (text: string) => parse({ TOKEN_EXCHANGE_AUDIENCES: text }).tokenExchangeAudiences
+  assert.equal(read(''), undefined)
+  assert.deepEqual(read('https://a.example/x?y , urn:b'), ['https://a.example/x?y', 'urn:b'])
+  for (const bad of ['a,,b', 'a b', 'a,', 'ä', 'x'.repeat(256)]) {
+    assert.equal(faults({ TOKEN_EXCHANGE_AUDIENCES: bad }).length, 1, bad)
+  }
+})
+
 test('internal hosts are names, addresses and networks; every word that is none is named', () => {
   const read = (text: string) => parse({ ALLOW_INTERNAL_HOSTS: text }).allowInternalHosts
   assert.equal(parse({}).allowInternalHosts, undefined)

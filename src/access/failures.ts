@@ -65,8 +65,10 @@ export function createFailures(
       if (current(both)) refuseIfOver(current(of))
     },
 
-    failed(account: string, address: string): void {
-      for (const key of Object.values(names(account, address))) count(key)
+    /** Undefined: of an account that there is not, so that only the address counts. */
+    failed(account: string | undefined, address: string): void {
+      const { from, of, both } = names(account ?? '', address)
+      for (const key of account === undefined ? [from] : [from, of, both]) count(key)
     },
   }
 }

@@ -1,4 +1,4 @@
-import type { Context, Principal } from '../context.ts'
+import type { Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { GrantRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
@@ -42,18 +42,22 @@ export function checkBoundary(principal: Principal, { tenants }: Names, rights: 
 
 const roleOf = (role: string) => (isRole(role) ? role : undefined)
 
-export function createRights({ store }: Pick<Context, 'store'>) {
+export function createRights() {
   return {
     isRole: (name: string): boolean => isRole(name),
 
     /** Somebody with these rights, as a caller. */
-    async principalOf(id: string, { role, grants, tenantId }: HeldById): Promise<Principal> {
-      const names = await readNames(store.read)
+    async principalOf(
+      tx: Tx,
+      id: string,
+      { role, grants, tenantId }: HeldById,
+    ): Promise<Principal> {
+      const names = await readNames(tx)
+      const tenant = names.tenantName(tenantId)
+      // Without a name it would be bound to none, and see all.
+      if (tenantId !== undefined && tenant === undefined) throw new Problem('unauthenticated')
       const held = grantsOf(roleOf(role), names.toGrants(grants))
-      return {
-        ...{ id, tenant: names.tenantName(tenantId) },
-        ...{ may: mayWith(held), maySome: mayAnywhere(held) },
-      }
+      return { ...{ id, tenant }, ...{ may: mayWith(held), maySome: mayAnywhere(held) } }
     },
 
     /** Whether the caller's tenant contains this one; undefined: all tenants. */
@@ -64,8 +68,8 @@ export function createRights({ store }: Pick<Context, 'store'>) {
 
     /** The ids of the tenants that the caller's contains; undefined: all of them, and what has none. */
     async visibleTenants(tx: Tx, { tenant }: Principal): Promise<readonly string[] | undefined> {
-      if (tenant === undefined) return undefined
       const names = await readNames(tx)
+      if (contains(names.tenants, tenant, undefined)) return undefined
       const inner = [...names.tenants.keys()].filter((name) =>
         contains(names.tenants, tenant, name),
       )

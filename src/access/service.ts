@@ -141,7 +141,7 @@ export function createAccess(
     },
 
     /** What other slices ask about the identities that they keep: roles, tenants, the privilege boundary. */
-    rights: createRights(context),
+    rights: createRights(),
 
     /** Stops listening to the store. */
     close: stop,

@@ -95,6 +95,11 @@ export const list = <T>(expected: string, read: (word: string) => T | undefined)
     return words.some((word) => word === undefined) ? undefined : (words as T[])
   })
 
+/** What an `aud` can be: a StringOrURI (RFC 7519 section 2) of printable ASCII. */
+export const audiences = list('audiences without spaces, separated by commas', (word) =>
+  /^[\x21-\x7e]{1,255}$/.test(word) ? word : undefined,
+)
+
 function network(text: string): string | undefined {
   const [address = '', prefix, ...rest] = text.split('/')
   const bits = { 4: 32, 6: 128 }[isIP(address)]

@@ -4,7 +4,7 @@
 export const NOT_YET: readonly string[] = [
   ...['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'ADMIN_USER', 'ADMIN_PASSWORD', 'KEYRING'],
   ...['ADMIN_PASSWORD_FILE', 'AUDIT_SIGNATURES', 'MIN_PASSWORD_LENGTH'],
-  ...['TOKEN_EXCHANGE_AUDIENCES', 'URI_SIGNING_VALIDATION', 'HIDE_FOREIGN_SERVICES'],
+  ...['URI_SIGNING_VALIDATION', 'HIDE_FOREIGN_SERVICES'],
 ]
 
 /** Read by the command line or the tests only (product decision: ignored by the server). */

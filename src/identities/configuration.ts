@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import type { Context, Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
@@ -24,6 +25,8 @@ export interface ConfigurationParts {
   checkUrl(url: string): Promise<void>
   /** @throws Problem `source_refused` for a ring that is none, or that cannot be a source */
   checkRing(ring: string): void
+  /** Whether it is the key of a ring of this server, past or present. */
+  isOurs(key: KeyObject): Promise<boolean>
   /** The configuration is gone, or its keys come from elsewhere now. */
   onSourceGone(id: string): Promise<void>
 }
@@ -47,8 +50,6 @@ type Wanted = Omit<
   | 'createdAt'
   | 'updatedAt'
 > & { jwksCaCert: string; publicKeys: readonly string[] }
-
-const TTL = 'Access token TTL cannot be greater than max TTL'
 
 export function createConfigurations(parts: ConfigurationParts) {
   const { context, directory, rights } = parts
@@ -88,18 +89,20 @@ export function createConfigurations(parts: ConfigurationParts) {
       })
   }
 
-  /** In the order of section 3: TTL rule, addresses, URL; then what else a configuration must hold. */
-  async function checkWanted(wanted: Wanted): Promise<void> {
-    if (wanted.accessTokenMaxTtl > 0 && wanted.accessTokenTtl > wanted.accessTokenMaxTtl) {
-      throw new Problem('ttl_above_max', TTL)
-    }
+  /** In the order of section 3, behind TTL rule and addresses: the URL; then what else a configuration must hold. */
+  async function checkSource(wanted: Wanted): Promise<void> {
     if (wanted.configurationType === 'jwks') {
       const ring = ringOfUrl(wanted.jwksUrl)
       if (ring === undefined) await parts.checkUrl(wanted.jwksUrl)
       else parts.checkRing(ring)
     }
     if (wanted.jwksCaCert !== '') checkCaCertificates(wanted.jwksCaCert)
-    parseStaticKeys(wanted.publicKeys)
+    for (const [index, { key }] of parseStaticKeys(wanted.publicKeys).entries()) {
+      // As a set of somebody else that holds a key of ours: a login would take what we sign for another purpose.
+      if (!(await parts.isOurs(key))) continue
+      const detail = `publicKeys[${index}]: The key is one of this server; as a source, name its ring`
+      throw new Problem('pem_rejected', detail)
+    }
     parseBounds(wanted)
   }
 
@@ -155,7 +158,7 @@ export function createConfigurations(parts: ConfigurationParts) {
           throw new Problem('jwt_auth_attached', attached)
       })
       const wanted = wantedOf(body)
-      await checkWanted(wanted)
+      await checkSource(wanted)
       const id = newId()
       return store.transaction(async (tx) => {
         // Both may have changed while the URL was looked up.
@@ -170,12 +173,13 @@ export function createConfigurations(parts: ConfigurationParts) {
     /** @throws Problem `identity_not_found`, `forbidden`, `jwt_auth_missing` */
     async get(principal: Principal, identityId: string): Promise<JwtAuth> {
       const unknown = `Failed to find identity with ID ${identityId}`
-      return store.transaction(async (tx) => {
+      return store.grouped(async (tx) => {
         await identityFor(tx, principal, identityId, { actions: ['read'], unknown })
         const row = await tx.jwtAuth.byIdentity(identityId)
         if (!row) {
           throw new Problem('jwt_auth_missing', 'The identity does not have JWT Auth attached')
         }
+        await record(tx, 'read', principal, row)
         return describe(row)
       })
     },
@@ -195,14 +199,11 @@ export function createConfigurations(parts: ConfigurationParts) {
         if (!row) throw new Problem('jwt_auth_missing', 'Failed to update JWT Auth')
         return row
       }
-      await checkWanted(merged(await store.transaction(look), body))
+      await checkSource(merged(await store.transaction(look), body))
       const { row, before } = await store.transaction(async (tx) => {
         const before = await look(tx)
-        // Somebody else may have changed what this leaves out: the rule holds for what is written.
+        // Somebody else may have changed what this leaves out: the rules hold for what is written.
         const wanted = merged(before, body)
-        if (wanted.accessTokenMaxTtl > 0 && wanted.accessTokenTtl > wanted.accessTokenMaxTtl) {
-          throw new Problem('ttl_above_max', TTL)
-        }
         parseBounds(wanted)
         const row = later(await toRow(tx, wanted, before, before.createdAt), before)
         await tx.jwtAuth.update(row)
@@ -224,9 +225,9 @@ export function createConfigurations(parts: ConfigurationParts) {
           unknown: 'Failed to find identity',
         }
         const identity = await identityFor(tx, principal, identityId, access)
+        await checkBoundary(tx, principal, identity, 'revoke')
         const found = await tx.jwtAuth.byIdentity(identityId)
         if (!found) throw new Problem('jwt_auth_missing', 'The identity does not have JWT auth')
-        await checkBoundary(tx, principal, identity, 'revoke')
         await tx.jwtAuth.delete(found.id)
         await record(tx, 'revoked', principal, found)
         return found
@@ -242,27 +243,44 @@ export type Configurations = ReturnType<typeof createConfigurations>
 const trustedIps = (ips: readonly { ipAddress: string }[]) =>
   ips.map(({ ipAddress }) => parseTrustedIp(ipAddress))
 
-/** @throws Problem `trusted_ip_invalid` */
+interface Ttls {
+  accessTokenTtl: number
+  accessTokenMaxTtl: number
+}
+
+/** @throws Problem `ttl_above_max` */
+function ttlsOf(ttls: Ttls): Ttls {
+  const { accessTokenTtl, accessTokenMaxTtl } = ttls
+  if (accessTokenMaxTtl === 0 || accessTokenTtl <= accessTokenMaxTtl) return ttls
+  throw new Problem('ttl_above_max')
+}
+
+/** @throws Problem `ttl_above_max`, then `trusted_ip_invalid`: members are read in the order they are written in */
 const wantedOf = (body: JwtAuthCreate): Wanted => ({
+  ...ttlsOf({
+    accessTokenTtl: body.accessTokenTTL,
+    accessTokenMaxTtl: body.accessTokenMaxTTL,
+  }),
   ...{ configurationType: body.configurationType, jwksUrl: body.jwksUrl },
   ...{ jwksCaCert: body.jwksCaCert, publicKeys: body.publicKeys },
   ...{ boundIssuer: body.boundIssuer, boundAudiences: body.boundAudiences },
   ...{ boundClaims: body.boundClaims, boundSubject: body.boundSubject },
-  ...{ accessTokenTtl: body.accessTokenTTL, accessTokenMaxTtl: body.accessTokenMaxTTL },
   accessTokenNumUsesLimit: body.accessTokenNumUsesLimit,
   accessTokenTrustedIps: trustedIps(body.accessTokenTrustedIps),
 })
 
-/** @throws Problem `trusted_ip_invalid` */
+/** @throws Problem as `wantedOf`: the rule is for the pair that comes of it */
 const merged = (row: JwtAuthRow, body: JwtAuthUpdate): Wanted => ({
+  ...ttlsOf({
+    accessTokenTtl: body.accessTokenTTL ?? row.accessTokenTtl,
+    accessTokenMaxTtl: body.accessTokenMaxTTL ?? row.accessTokenMaxTtl,
+  }),
   ...{ configurationType: body.configurationType, jwksUrl: body.jwksUrl },
   ...{ jwksCaCert: body.jwksCaCert, publicKeys: body.publicKeys },
   boundIssuer: body.boundIssuer ?? row.boundIssuer,
   boundAudiences: body.boundAudiences ?? row.boundAudiences,
   boundClaims: body.boundClaims ?? row.boundClaims,
   boundSubject: body.boundSubject ?? row.boundSubject,
-  accessTokenTtl: body.accessTokenTTL ?? row.accessTokenTtl,
-  accessTokenMaxTtl: body.accessTokenMaxTTL ?? row.accessTokenMaxTtl,
   accessTokenNumUsesLimit: body.accessTokenNumUsesLimit ?? row.accessTokenNumUsesLimit,
   accessTokenTrustedIps: body.accessTokenTrustedIps
     ? trustedIps(body.accessTokenTrustedIps)

@@ -2,6 +2,7 @@ import type { Context, Principal } from '../context.ts'
 import type { VerificationKey } from '../core/index.ts'
 import type { GrantRow } from '../store/access.ts'
 import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
+import type { Tx } from '../store/store.ts'
 import { type Bounds, parseBounds } from './bounds.ts'
 import { parseStaticKeys } from './static-keys.ts'
 
@@ -29,13 +30,14 @@ export interface DirectoryParts {
   /** Opens a sealed column of a configuration. @throws Problem `seal_broken`, `key_unusable` */
   unseal(row: JwtAuthRow, column: 'jwks_ca_cert_sealed' | 'public_keys_sealed'): Uint8Array
   /** Who the identity is as a caller: its role and grants, by name. */
-  principalOf(identity: IdentityRow, grants: readonly GrantRow[]): Promise<Principal>
+  principalOf(tx: Tx, identity: IdentityRow, grants: readonly GrantRow[]): Promise<Principal>
 }
 
 const CACHE_SIZE = 10_000
 /** Events after which every remembered principal may be wrong; those of one identity name it. */
 const STALE = /^(?:ring|profile|tenant)\./
-const OF_ONE = /^identity\./
+/** To read a configuration changes nothing. */
+const OF_ONE = /^identity\.(?!jwt-auth-read$)/
 
 export type Directory = ReturnType<typeof createDirectory>
 
@@ -73,17 +75,14 @@ export function createDirectory({ context, unseal, principalOf }: DirectoryParts
   }
 
   async function load(id: string): Promise<Account | undefined> {
-    // One transaction: the grants and the configuration belong to this very row.
-    const found = await store.transaction(async (tx) => {
+    // One transaction: grants, tenant and configuration belong to this very row.
+    return store.transaction(async (tx) => {
       const identity = await tx.identities.byId(id)
       if (!identity) return undefined
-      const grants = await tx.identities.grantsOf(id)
-      return { identity, grants, row: await tx.jwtAuth.byIdentity(id) }
+      const principal = await principalOf(tx, identity, await tx.identities.grantsOf(id))
+      const row = await tx.jwtAuth.byIdentity(id)
+      return { identity, principal, jwtAuth: row && attach(row) }
     })
-    if (!found) return undefined
-    const { identity, grants, row } = found
-    const principal = await principalOf(identity, grants)
-    return { identity, principal, jwtAuth: row && attach(row) }
   }
 
   return {

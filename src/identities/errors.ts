@@ -1,4 +1,5 @@
 import type { Format } from '../http/problem.ts'
+import { faultOf } from './token-claims.ts'
 
 // Problems in the words of the identities surface: the envelope of identity contract section 1.
 
@@ -7,7 +8,9 @@ const NAMES: Record<number, string> = {
   401: 'UnauthorizedError',
   403: 'ForbiddenError',
   404: 'NotFound',
+  405: 'MethodNotAllowed',
   408: 'RequestTimeout',
+  409: 'Conflict',
   413: 'PayloadTooLarge',
   415: 'UnsupportedMediaType',
   422: 'ValidationFailure',
@@ -23,12 +26,15 @@ interface Words {
   error?: string
   message?: unknown
   details?: unknown
+  headers?: Record<string, string>
 }
 
-const DEFAULT_401 = 'You are not allowed to access this resource'
+type Problem = Parameters<Format>[0]
+type Request = Parameters<Format>[1]
 
 /** By code, where it is more than the status and the detail. */
-const WORDS: Record<string, (problem: Parameters<Format>[0]) => Words> = {
+const WORDS: Record<string, (problem: Problem, request: Request) => Words> = {
+  unauthenticated: (_, request) => unauthenticated(request),
   // An expired bearer is 403 here.
   access_token_invalid: () => ({ status: 403, error: 'TokenError' }),
   forbidden: ({ extra }) => ({
@@ -44,35 +50,46 @@ const WORDS: Record<string, (problem: Parameters<Format>[0]) => Words> = {
   invalid_request: ({ extra, detail }) => ({
     message: extra['errors'] ?? [{ code: 'custom', path: [], message: detail }],
   }),
-  internal: () => ({ message: 'Something went wrong' }),
+  rate_limited: ({ extra }) => ({ headers: { 'retry-after': String(extra['retryAfter']) } }),
 }
 
-/** `identity:edit` is the action `edit` on the subject `identity`; another capability is its own subject. */
+/** API tokens are ours alone; any other bearer was meant as a token of the original, whose words these are. */
+function unauthenticated({ headers }: Request): Words {
+  const [scheme = '', token] = (headers.authorization ?? '').trim().split(/\s+/, 2)
+  const bearer = scheme.toLowerCase() === 'bearer' ? token : undefined
+  const named = Boolean(headers['x-nomad-token'])
+  if (bearer === undefined && !named) return { message: 'Token missing' }
+  if (bearer === undefined || named || bearer.startsWith('krd_')) {
+    return { message: 'You are not allowed to access this resource' }
+  }
+  return { status: 403, error: 'TokenError', message: faultOf(bearer) }
+}
+
+/** As grants are written: `identity:edit` is the action `edit` on `identity`, `sign@ring:ci` is `sign` on `ring:ci`. */
 function toPermissions(missing: unknown): { action: string; subject: string }[] {
   const names = Array.isArray(missing) ? missing.map(String) : []
   return names.map((name) => {
-    const [subject = '', action] = name.split(':')
+    const [capability = '', resource] = name.split('@', 2)
+    if (resource !== undefined) return { action: capability, subject: resource }
+    const [subject = '', action] = capability.split(':', 2)
     return action === undefined ? { action: 'use', subject } : { action, subject }
   })
 }
 
 export const envelope: Format = (problem, request) => {
-  const words = WORDS[problem.code]?.(problem) ?? {}
+  const words = WORDS[problem.code]?.(problem, request) ?? {}
   const statusCode = words.status ?? problem.status
-  const { authorization, 'x-nomad-token': nomadToken } = request.headers
-  const presented = authorization !== undefined || nomadToken !== undefined
-  const unauthenticated = presented ? DEFAULT_401 : 'Token missing'
-  const message = problem.code === 'unauthenticated' ? unauthenticated : problem.detail
+  // Whatever broke is for the log (section 1).
+  const message = statusCode === 500 ? 'Something went wrong' : (words.message ?? problem.detail)
+  const fallback = statusCode < 500 ? 'BadRequest' : 'InternalServerError'
   const body = {
     reqId: request.id,
-    statusCode,
-    message: words.message ?? message,
-    error: words.error ?? NAMES[statusCode] ?? 'BadRequest',
+    ...{ statusCode, message, error: words.error ?? NAMES[statusCode] ?? fallback },
     ...(words.details !== undefined && { details: words.details }),
   }
   return {
-    status: statusCode,
-    type: 'application/json; charset=utf-8',
+    ...{ status: statusCode, type: 'application/json; charset=utf-8' },
     body: JSON.stringify(body),
+    ...(words.headers && { headers: words.headers }),
   }
 }

@@ -1,7 +1,10 @@
 import {
   type Algorithm,
+  type CheckSignature,
   fits,
   isAlgorithm,
+  isBase64url,
+  MAX_TOKEN_SIZE,
   parseClaims,
   type Screened,
   screenCompact,
@@ -53,140 +56,209 @@ export interface Examination {
 export interface Configuration {
   type: 'jwks' | 'static'
   bounds: Bounds
+  /** A token for one of these is meant for another purpose, whatever the bounds say. */
+  refusedAudiences: readonly string[]
   /**
    * The keys of the configuration. May go to the network for a kid that is not known.
-   * @throws Problem `jwks_unreachable`, `jwks_timeout`, `source_refused`
+   * @throws Problem `jwks_unreachable`, `jwks_timeout`, `url_refused`, `source_refused`
    */
   keys(kid: string | undefined): Promise<readonly VerificationKey[]>
+  check?: CheckSignature | undefined
 }
 
 /** What a foreign token may be signed with; post-quantum algorithms are for our own rings. */
 const ALLOWED = /^(?:(?:RS|PS|ES)(?:256|384|512)|EdDSA|Ed25519)$/
 
+// The five reasons of the wire (section 7).
 const EXPIRED = 'jwt expired'
 const NOT_ACTIVE = 'jwt not active'
 const BAD_SIGNATURE = 'invalid signature'
 const BAD_ALGORITHM = 'invalid algorithm'
 const MALFORMED = 'jwt malformed'
 
-/** `now` in seconds. Never throws for what the token contains. */
+/**
+ * `now` in seconds, with a fraction. `decide` ends with the first failure: who has shown no signature gets no pattern
+ * matched. Never throws for what the token contains.
+ * @throws Problem `jwks_unreachable`, `jwks_timeout`, `url_refused`
+ */
 export async function examine(
   configuration: Configuration,
   jwt: string,
   now: number,
+  how: 'decide' | 'explain',
 ): Promise<Examination> {
   const screened = screen(jwt)
-  if ('checks' in screened) return { ok: false, checks: screened.checks }
+  if ('fault' in screened) {
+    return { ok: false, checks: [await faultCheck(configuration, screened)] }
+  }
+  const { token } = screened
   const checks: Check[] = [{ name: 'format', ok: true }]
-  checks.push(...(await signatureChecks(configuration, screened.token)))
+  checks.push(...(await signatureChecks(configuration, token)))
+  const isOver = () => how === 'decide' && checks.some(({ ok }) => !ok)
+  if (isOver()) return { ok: false, checks }
 
-  const claims = readClaims(screened.token)
+  const claims = readClaims(token)
   if (isProblem(claims)) {
-    checks.push(failed(configuration, 'payload', MALFORMED, claims.detail))
+    const words = await wordsOf(configuration, MALFORMED, token)
+    checks.push(failed('payload', words, claims.detail))
     return { ok: false, checks }
   }
-  checks.push({ name: 'payload', ok: true }, ...timeChecks(configuration, claims, now))
-  for (const { name, path, rule, ok, denial } of checkBounds(configuration.bounds, claims)) {
-    const claim = path ?? CLAIMS[name]
-    checks.push({ name, ok, claim, rule, ...(denial && describe(denial, claim)) })
-  }
+  checks.push(
+    { name: 'payload', ok: true },
+    ...(await timeChecks(configuration, token, claims, now)),
+  )
+  if (isOver()) return { ok: false, checks }
+  checks.push(...boundChecks(configuration, claims))
   const ok = checks.every((check) => check.ok)
   return { ok, checks, ...(ok && { claims }) }
 }
 
-const CLAIMS = { issuer: 'iss', subject: 'sub', audience: 'aud', claim: '' }
+// Form (steps 2 and 3) -------------------------------------------------------------------------------------
 
-function screen(jwt: string): { token: Screened } | { checks: Check[] } {
+interface Fault {
+  fault: 'no-jws' | typeof BAD_ALGORITHM | typeof MALFORMED | typeof BAD_SIGNATURE
+  reason: string
+}
+
+/** Three segments, of which only a signature may be empty (RFC 7515 section 7.1). */
+const SEGMENTS = /^([\w-]+)\.([\w-]+)\.[\w-]*$/
+
+/**
+ * First what the original asks before it verifies: a JWS at all, then an algorithm that may be. Then what we ask beyond
+ * that (core/strict.ts), in the nearest of its words.
+ */
+function screen(jwt: string): { token: Screened } | Fault {
+  const [, first = ''] = jwt.length > MAX_TOKEN_SIZE ? [] : (SEGMENTS.exec(jwt) ?? [])
+  const header = toHeader(first)
+  if (!header) return { fault: 'no-jws', reason: 'The text is no JWS in compact form' }
+  const { alg } = header
+  if (typeof alg !== 'string' || !ALLOWED.test(alg)) {
+    return { fault: BAD_ALGORITHM, reason: 'The algorithm of the token is not accepted' }
+  }
   try {
     return { token: screenCompact(jwt) }
   } catch (error) {
     if (!isProblem(error, 'token_malformed')) throw error
-    const reason = error.detail
-    // A JWS of an algorithm that we do not know, or with an extension, is still a JWS.
-    if (isJws(jwt)) {
-      const words = /alg/.test(reason) ? BAD_ALGORITHM : MALFORMED
-      const name = words === BAD_ALGORITHM ? 'algorithm' : 'format'
-      return {
-        checks: [{ ...{ name, ok: false, reason, words }, denial: 'jwt_verification_failed' }],
-      }
-    }
-    const words = 'Invalid JWT'
-    return { checks: [{ name: 'format', ok: false, reason, words, denial: 'invalid_jwt' }] }
+    // Bits left over at the end of another segment: what was signed, or its signature, has been changed.
+    const inexact = jwt
+      .split('.')
+      .slice(1)
+      .some((segment) => !isBase64url(segment))
+    const isChanged = inexact && isBase64url(first)
+    return { fault: isChanged ? BAD_SIGNATURE : MALFORMED, reason: error.detail }
   }
 }
 
-const MAX_SIZE = 16 * 1024
-
-/** Three parts, and a header that is a JSON object: all that the original asks before it verifies. */
-function isJws(jwt: string): boolean {
-  if (jwt.length > MAX_SIZE) return false
-  const parts = jwt.split('.', 4)
-  if (parts.length !== 3) return false
+function toHeader(segment: string): Record<string, unknown> | undefined {
   try {
-    const header: unknown = JSON.parse(Buffer.from(parts[0] ?? '', 'base64url').toString())
-    return typeof header === 'object' && header !== null && !Array.isArray(header)
+    const header: unknown = JSON.parse(Buffer.from(segment, 'base64url').toString())
+    if (typeof header !== 'object' || header === null || Array.isArray(header)) return undefined
+    return header as Record<string, unknown>
   } catch {
-    return false
+    return undefined
   }
 }
 
-/** Steps 3 to 5: algorithm, keys, signature. The algorithm is the key's, and the header must name it. */
+async function faultCheck(configuration: Configuration, { fault, reason }: Fault): Promise<Check> {
+  if (fault === 'no-jws') {
+    return { name: 'format', ok: false, reason, words: 'Invalid JWT', denial: 'invalid_jwt' }
+  }
+  const name = fault === BAD_ALGORITHM ? 'algorithm' : 'format'
+  return failed(name, await wordsOf(configuration, fault), reason)
+}
+
+// Keys and signature (steps 4 and 5) -----------------------------------------------------------------------
+
+/** The algorithm is the key's, and the header must name it (RFC 8725 section 3.1). */
 async function signatureChecks(configuration: Configuration, token: Screened): Promise<Check[]> {
   const { alg, kid } = token.header
-  if (!ALLOWED.test(alg) || !isAlgorithm(alg)) {
-    return [
-      failed(configuration, 'algorithm', BAD_ALGORITHM, `The algorithm ${alg} is not accepted`),
-    ]
+  if (!isAlgorithm(alg)) {
+    const words = await wordsOf(configuration, BAD_ALGORITHM)
+    return [failed('algorithm', words, 'The algorithm of the token is not accepted')]
   }
   const algorithm: Check = { name: 'algorithm', ok: true }
-  const all = await configuration.keys(kid)
-  const { keys, reason } =
-    configuration.type === 'static' ? { keys: all, reason: undefined } : selected(all, kid, alg)
+  const { keys, reason } = await candidates(configuration, kid, alg)
   if (reason !== undefined) {
     const words = 'no matching signing key'
-    const denial = 'signing_key_not_found' as const
-    return [algorithm, { name: 'key', ok: false, reason, words, denial }]
+    return [algorithm, { name: 'key', ok: false, reason, words, denial: 'signing_key_not_found' }]
   }
-  const found: Check = { name: 'key', ok: true }
-  const outcomes: string[] = []
-  for (const key of keys) {
-    if (!serves(key, alg)) outcomes.push(BAD_ALGORITHM)
-    else if (await verifySignature(token, key))
-      return [algorithm, found, { name: 'signature', ok: true }]
-    else outcomes.push(BAD_SIGNATURE)
+  const found: Check[] = [algorithm, { name: 'key', ok: true }]
+  const serving = keys.filter((key) => serves(key, alg))
+  for (const key of serving) {
+    if (await verifySignature(token, key, configuration.check))
+      return [...found, { name: 'signature', ok: true }]
   }
-  const words = outcomes.join('; ')
-  return [
-    algorithm,
-    found,
-    failed(configuration, 'signature', words, 'The signature does not verify'),
-  ]
+  const none = serving.length === 0
+  const words = keys.map((key) => (serves(key, alg) ? BAD_SIGNATURE : BAD_ALGORITHM))
+  const why = none ? `The key is not for ${alg}` : 'The signature does not verify'
+  return [...found, failed('signature', joined(configuration, words), why)]
 }
 
 const serves = ({ key, alg }: VerificationKey, wanted: Algorithm): boolean =>
   (alg === undefined || alg === wanted) && fits(key, wanted)
 
-/** By its kid, or without one the only key that fits. */
-function selected(
-  all: readonly VerificationKey[],
+interface Candidates {
+  keys: readonly VerificationKey[]
+  /** Why there are none. */
+  reason?: string
+}
+
+/** All keys of a static configuration; of a set the one with its kid, or without a kid the only one that fits. */
+async function candidates(
+  { type, keys }: Configuration,
   kid: string | undefined,
   alg: Algorithm,
-): { keys: readonly VerificationKey[]; reason: string | undefined } {
-  const none = (reason: string) => ({ keys: [], reason })
+): Promise<Candidates> {
+  const none = (reason: string): Candidates => ({ keys: [], reason })
+  let all: readonly VerificationKey[]
+  try {
+    all = await keys(kid)
+  } catch (error) {
+    // A ring that is gone, or no source any more, has no keys.
+    if (isProblem(error, 'source_refused')) return none(error.detail)
+    throw error
+  }
+  if (type === 'static') return { keys: all }
   if (kid !== undefined) {
     const named = all.filter((key) => key.kid === kid)
-    if (named.length === 0) return none('No key of the source has this kid')
-    if (named.length > 1) return none('Several keys of the source have this kid')
-    return { keys: named, reason: undefined }
+    if (named.length === 1) return { keys: named }
+    return none(`${named.length === 0 ? 'No key' : 'More than one key'} of the source has this kid`)
   }
   const fitting = all.filter((key) => serves(key, alg))
-  if (fitting.length === 1) return { keys: fitting, reason: undefined }
-  return none(
-    fitting.length === 0
-      ? `The token names no kid, and no key of the source is for ${alg}`
-      : `The token names no kid, and ${fitting.length} keys of the source are for ${alg}`,
-  )
+  if (fitting.length === 1) return { keys: fitting }
+  const count = fitting.length === 0 ? 'no key' : `${fitting.length} keys`
+  return none(`The token names no kid, and the source has ${count} for ${alg}`)
 }
+
+/** A reason in the words of the kind of configuration: a static one names it for each of its keys (step 4). */
+async function wordsOf(
+  configuration: Configuration,
+  reason: string,
+  token?: Screened,
+): Promise<string> {
+  if (configuration.type === 'jwks') return reason
+  const words: string[] = []
+  for (const key of await configuration.keys(undefined)) {
+    if (!token) words.push(reason)
+    else if (!serves(key, token.header.alg)) words.push(BAD_ALGORITHM)
+    else {
+      const signed = await verifySignature(token, key, configuration.check)
+      words.push(signed ? reason : BAD_SIGNATURE)
+    }
+  }
+  return joined(configuration, words)
+}
+
+const joined = ({ type }: Configuration, reasons: readonly string[]): string =>
+  type === 'jwks'
+    ? reasons.join('; ')
+    : `JWT verification failed with all keys. Errors - ${reasons.join('; ')}`
+
+const failed = (name: Check['name'], words: string, reason: string): Check => ({
+  ...{ name, ok: false, reason, words, denial: 'jwt_verification_failed' },
+})
+
+// Claims (steps 5 to 9) ------------------------------------------------------------------------------------
 
 function readClaims(token: Screened): Record<string, unknown> | Problem {
   try {
@@ -197,52 +269,44 @@ function readClaims(token: Screened): Record<string, unknown> | Problem {
   }
 }
 
-/** `exp` and `nbf` with no tolerance, to the second; either may be absent (RFC 7519 section 4.1.4 and 5). */
-function timeChecks(
+/** `exp` and `nbf` with no tolerance; either may be absent (RFC 7519 sections 4.1.4 and 4.1.5). */
+async function timeChecks(
   configuration: Configuration,
+  token: Screened,
   claims: Record<string, unknown>,
   now: number,
-): Check[] {
-  const { exp, nbf } = claims
-  const checks: Check[] = []
-  if (exp !== undefined) {
-    checks.push(
-      !isTime(exp)
-        ? failed(configuration, 'exp', MALFORMED, 'The exp is not a number', 'exp')
-        : now >= exp
-          ? failed(configuration, 'exp', EXPIRED, 'The token has expired', 'exp')
-          : { name: 'exp', ok: true, claim: 'exp' },
-    )
+): Promise<Check[]> {
+  const check = async (claim: 'exp' | 'nbf', over: (time: number) => boolean, words: string) => {
+    const time = claims[claim]
+    if (time === undefined) return []
+    const isTime = typeof time === 'number' && Number.isFinite(time)
+    if (isTime && !over(time)) return [{ name: claim, ok: true, claim }]
+    const why = claim === 'exp' ? 'The token has expired' : 'The token is not valid yet'
+    const reason = isTime ? why : `The ${claim} is not a number`
+    const said = await wordsOf(configuration, isTime ? words : MALFORMED, token)
+    return [{ ...failed(claim, said, reason), claim }]
   }
-  if (nbf !== undefined) {
-    checks.push(
-      !isTime(nbf)
-        ? failed(configuration, 'nbf', MALFORMED, 'The nbf is not a number', 'nbf')
-        : now < nbf
-          ? failed(configuration, 'nbf', NOT_ACTIVE, 'The token is not valid yet', 'nbf')
-          : { name: 'nbf', ok: true, claim: 'nbf' },
-    )
-  }
-  return checks
+  return [
+    ...(await check('exp', (exp) => now >= exp, EXPIRED)),
+    ...(await check('nbf', (nbf) => now < nbf, NOT_ACTIVE)),
+  ]
 }
 
-const isTime = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isFinite(value)
+const CLAIMS = { issuer: 'iss', subject: 'sub', audience: 'aud', claim: '' }
 
-/** A failed verification, in the words of its kind of configuration. */
-function failed(
-  { type }: Configuration,
-  name: Check['name'],
-  words: string,
-  reason: string,
-  claim?: string,
-): Check {
-  const prefix = type === 'static' ? 'JWT verification failed with all keys. Errors - ' : ''
-  return {
-    ...{ name, ok: false, reason, words: `${prefix}${words}` },
-    ...(claim !== undefined && { claim }),
-    denial: 'jwt_verification_failed',
+function boundChecks(configuration: Configuration, claims: Record<string, unknown>): Check[] {
+  const { bounds, refusedAudiences } = configuration
+  const checks: Check[] = checkBounds(bounds, claims).map(({ name, path, rule, ok, denial }) => {
+    const claim = path ?? CLAIMS[name]
+    return { name, ok, claim, rule, ...(denial && describe(denial, claim)) }
+  })
+  const audiences: unknown[] = [claims['aud']].flat()
+  if (audiences.some((one) => typeof one === 'string' && refusedAudiences.includes(one))) {
+    const reason = 'The token is addressed to this server for another purpose than a login'
+    const denied = describe('audience_not_allowed', 'aud')
+    checks.push({ ...denied, name: 'audience', ok: false, claim: 'aud', reason })
   }
+  return checks
 }
 
 function describe(

@@ -1,5 +1,6 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Principal } from '../context.ts'
-import { Problem } from '../errors.ts'
+import { isProblem, Problem } from '../errors.ts'
 import { withIssues } from '../http/issues.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
 import type { App, Routes } from '../http/server.ts'
@@ -32,28 +33,60 @@ export interface IdentitiesParts {
   configurations: Configurations
   logins: Logins
   tokens: AccessTokens
+  /** A known caller was refused. For the audit record. */
+  onDenied(principal: Principal, needed: string): Promise<void>
 }
 
 const tags = ['identities']
 // Whether the caller may is decided behind the body and the identity, as the contract has it (section 3).
 const known = { config: { capability: 'authenticated', capabilityText: 'identity:*' } }
-const open = { config: { capability: 'public' } }
+// What was issued is on record; a log line each would say it twice.
+const open = { config: { capability: 'public', log: 'debug' as const } }
 
 /** Everything below `/api/v1` (identity contract); unknown paths and broken requests have its envelope, too. */
 export function identitiesRoutes(parts: IdentitiesParts): Routes {
   return async (app) => {
-    app.setErrorHandler(errorHandler(envelope))
-    app.setNotFoundHandler(notFoundHandler(envelope))
+    app.setErrorHandler(recorded(parts))
+    const nothing = notFoundHandler(envelope)
+    app.setNotFoundHandler(nothing)
+    // Issuers may have any path, so that a route for all of them would answer before the handler above.
+    for (const url of ['/', '/*']) {
+      app.route({ method: ['GET', 'HEAD'], url, ...open, schema: { hide: true }, handler: nothing })
+    }
     app.setValidatorCompiler(withIssues)
-    ignoreEmptyBodies(app)
+    allowEmptyBodies(app)
     authRoutes(app, parts)
     jwtAuthRoutes(app, parts)
     identityRoutes(app, parts)
   }
 }
 
+/** The envelope, once it is on record who was refused what: here handlers decide, and not the guard of every route. */
+function recorded({ onDenied }: IdentitiesParts) {
+  const answer = errorHandler(envelope)
+  return async (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    try {
+      if (isProblem(error, 'forbidden')) {
+        await onDenied(request.principal, `${error.extra['subject']}:${error.extra['action']}`)
+      } else if (isProblem(error, 'privilege_boundary')) {
+        await onDenied(request.principal, 'privilege-boundary')
+      }
+    } catch (failure) {
+      return answer(failure, request, reply)
+    }
+    return answer(error, request, reply)
+  }
+}
+
 /** A content type without a body is nobody's fault; a body without one is JSON (section 1). */
-function ignoreEmptyBodies(app: App): void {
+function allowEmptyBodies(app: App): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.removeContentTypeParser('application/json')
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    // In chunks, that there is none shows only at its end.
+    if (body === '') done(null, undefined)
+    else void parse(request, String(body), done)
+  })
   app.addHook('onRequest', (request, _reply, done) => {
     const { headers } = request.raw
     const length = headers['content-length']

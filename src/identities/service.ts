@@ -3,15 +3,17 @@ import { Problem } from '../errors.ts'
 import type { IdentityRow } from '../store/identities.ts'
 import type { Tx } from '../store/store.ts'
 import { fromMillis, toIso, toMillis } from '../time.ts'
-import { AUTH_METHOD } from './access-tokens.ts'
 import { type Action, checkMay, type Rights } from './rights.ts'
 import type { Identity, IdentityCreate, IdentityUpdate, Membership } from './schema.ts'
+import { AUTH_METHOD } from './token-claims.ts'
 
 // Identities (identity contract, section 12): what a workload is to this server.
 
 export interface IdentityParts {
   context: Context
   rights: Rights
+  /** The configuration of this id is gone, with its identity. */
+  onSourceGone(id: string): Promise<void>
 }
 
 export type Identities = ReturnType<typeof createIdentities>
@@ -19,13 +21,16 @@ export type Identities = ReturnType<typeof createIdentities>
 /** The original answers all at once; so do we, up to here. */
 const MAX_LISTED = 10_000
 
-export function createIdentities({ context, rights }: IdentityParts) {
+export function createIdentities({ context, rights, onSourceGone }: IdentityParts) {
   const { store, now, newId } = context
 
+  /** Made with the installation, and never changed. */
+  let only: Awaited<ReturnType<Tx['organisations']['get']>>
+
   async function organisation(tx: Tx) {
-    const found = await tx.organisations.get()
-    if (!found) throw new Problem('not_ready', 'The server has no organisation yet')
-    return found
+    only ??= await tx.organisations.get()
+    if (!only) throw new Problem('not_ready', 'The server has no organisation yet')
+    return only
   }
 
   async function visible(tx: Tx, principal: Principal, id: string, action: Action) {
@@ -130,17 +135,19 @@ export function createIdentities({ context, rights }: IdentityParts) {
      * @throws Problem `identity_not_found`, `forbidden`, `identity_protected`, `privilege_boundary`
      */
     async delete(principal: Principal, id: string): Promise<Identity> {
-      return store.transaction(async (tx) => {
+      const { row, attached } = await store.transaction(async (tx) => {
         const row = await visible(tx, principal, id, 'delete')
         await rights.checkBoundary(tx, principal, await grantsOf(tx, row))
         if (row.deleteProtection) {
           throw new Problem('identity_protected', 'Identity has delete protection')
         }
-        const methods = await methodsOf(tx, id)
+        const attached = await tx.jwtAuth.byIdentity(id)
         await tx.identities.delete(id)
         await record(tx, 'identity.deleted', principal, row)
-        return describe(row, methods)
+        return { row, attached }
       })
+      if (attached) await onSourceGone(attached.id)
+      return describe(row, attached ? [AUTH_METHOD] : [])
     },
 
     /** The one organisation. @throws Problem `not_ready` */

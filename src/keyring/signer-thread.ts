@@ -17,7 +17,7 @@ export interface Batch {
 export type Outcomes = readonly (string | boolean | Error)[]
 
 /** Those who wait are told in such portions: each takes the other thread a moment to wake up for. */
-const PORTION = 16
+const PORTION = 32
 
 function outcomeOf(batch: Batch, at: number): string | boolean | Error {
   const { key, alg } = batch.keys[batch.which[at] as number] as Batch['keys'][0]

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { createServer } from 'node:http'
+import { once } from 'node:events'
+import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { SignJWT } from 'jose'
@@ -34,15 +35,35 @@ export interface World extends TestServer {
   /** Attaches a configuration to an identity. */
   attach(identityId: string, config: Record<string, unknown>): Promise<Answer>
   login(identityId: string, jwt: string, from?: string): Promise<Answer>
+  /** An API token with this role, or these grants; of a tenant, if any. */
+  apiToken(
+    name: string,
+    rights: { role?: string; grants?: string[]; tenant?: string },
+  ): Promise<string>
+  /** The audit record, oldest first. */
+  events(type?: RegExp): Promise<Event[]>
 }
+
+export interface Event {
+  type: string
+  subject: string
+  principal: string
+  detail: Record<string, unknown>
+}
+
+/** The path of an identity's configuration. */
+export const configPath = (id: string): string => `/api/v1/auth/jwt-auth/identities/${id}`
 
 export async function identitiesWorld(
   t: TestContext,
   { settings = {}, ...rest }: TestServerOptions = {},
 ): Promise<World> {
   const fast = { ROOT_KEY_ALGORITHM: 'ES256', ALLOW_INTERNAL_IP_CONNECTIONS: 'true' }
-  const server = await testServer(t, { ...rest, settings: { ...fast, ...settings } })
+  return worldOn(await testServer(t, { ...rest, settings: { ...fast, ...settings } }))
+}
 
+/** The same on a server that is running. */
+export function worldOn(server: TestServer): World {
   async function ask(method: string, path: string, call: Call = {}): Promise<Answer> {
     const { token = MANAGEMENT_TOKEN, body, headers = {}, from = ADDRESS } = call
     const answer = await server.app.inject({
@@ -62,17 +83,80 @@ export async function identitiesWorld(
 
   return Object.assign(server, {
     ask,
-    async identity(role = 'no-access') {
+    async identity(role = 'no-access'): Promise<string> {
       const body = { name: 'ci', organizationId: 'any', role }
       const { status, json, text } = await ask('POST', '/api/v1/identities', { body })
       assert.equal(status, 200, text)
       return json.identity.id as string
     },
     attach: (identityId: string, config: Record<string, unknown>) =>
-      ask('POST', `/api/v1/auth/jwt-auth/identities/${identityId}`, { body: config }),
+      ask('POST', configPath(identityId), { body: config }),
     login: (identityId: string, jwt: string, from = ADDRESS) =>
       ask('POST', '/api/v1/auth/jwt-auth/login', { body: { identityId, jwt }, token: null, from }),
+    async apiToken(name: string, rights: object): Promise<string> {
+      const { json, text } = await ask('POST', '/v1/api-tokens', { body: { name, ...rights } })
+      assert.ok(json.token, text)
+      return json.token as string
+    },
+    async events(type = /./): Promise<Event[]> {
+      const rows = await server.store.read.audit.list(0n, 100_000)
+      return rows
+        .filter((row) => type.test(row.type))
+        .map(({ type, subject, principal, detail }) => ({
+          ...{ type, subject, principal, detail: JSON.parse(detail) as Event['detail'] },
+        }))
+    },
   })
+}
+
+/** An identity that an ES256 key may log in as, and what logs it in. */
+export async function workload(
+  t: TestContext,
+  world: World,
+  { role, ...config }: Record<string, unknown> & { role?: string } = {},
+) {
+  const issuer = await startIssuer(t)
+  const id = await world.identity(role)
+  const fixed = { configurationType: 'static', publicKeys: [issuer.publicPem], boundClaims: {} }
+  const { status, text } = await world.attach(id, { ...fixed, ...config })
+  assert.equal(status, 200, text)
+  const jwt = () => issuer.sign({ sub: 'svc:a', exp: secondsOf(world) + 60 })
+  return {
+    ...{ issuer, id, fixed, jwt },
+    /** A fresh access token. */
+    async token(): Promise<string> {
+      const { status, json, text } = await world.login(id, await jwt())
+      assert.equal(status, 200, text)
+      return json.accessToken
+    },
+  }
+}
+
+/** Sends the head of a POST, runs `meanwhile` once the server has read it, then sends the body; the status. */
+export async function slowly(
+  t: TestContext,
+  { app }: TestServer,
+  what: { path: string; token: string; body: unknown },
+  meanwhile: () => Promise<unknown>,
+): Promise<number | undefined> {
+  if (!app.server.listening) await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const payload = JSON.stringify(what.body)
+  const client = request({
+    ...{ host: '127.0.0.1', port, method: 'POST', path: what.path, agent: false },
+    headers: {
+      ...{ authorization: `Bearer ${what.token}`, 'content-length': payload.length },
+      ...{ 'content-type': 'application/json', expect: '100-continue' },
+    },
+  })
+  t.after(() => client.destroy())
+  client.flushHeaders()
+  await once(client, 'continue')
+  await meanwhile()
+  client.end(payload)
+  const [response] = await once(client, 'response')
+  response.resume()
+  return response.statusCode
 }
 
 /** Unix seconds of the test's clock. */
