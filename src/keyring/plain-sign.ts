@@ -1,8 +1,19 @@
 import { parseDuration, SECOND, toSeconds } from '../time.ts'
 import type { SignRequest } from './sign.ts'
 
-// The everyday body of a request to sign: claims and a ttl, nothing else. The schema takes a fifth as long as the
+// The everyday request to sign: a ring, claims and a ttl, nothing else. The schemas take a fifth as long as the
 // signature to say the same of it.
+
+const RING = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** Exactly what `RingParams` makes of the parameters of a path; undefined: ask it. */
+export function readPlainRing(params: unknown): { ring: string } | undefined {
+  if (typeof params !== 'object' || params === null || Object.keys(params).length !== 1) {
+    return undefined
+  }
+  const { ring } = params as { ring?: unknown }
+  return typeof ring === 'string' && RING.test(ring) ? { ring } : undefined
+}
 
 const MAX_NAME = 256
 const MAX_TTL_TEXT = 64

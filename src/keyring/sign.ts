@@ -125,26 +125,36 @@ export function createSigning(parts: SignParts) {
     return ring
   }
 
-  /** All that can be refused is refused here; what it returns only signs. */
-  async function prepare(ring: Ring, request: SignRequest, principal: Principal) {
+  /** All that can be refused is refused here, before anything is signed; most requests wait for nothing. */
+  function bound(
+    ring: Ring,
+    request: SignRequest,
+    principal: Principal,
+  ): Bounded | Promise<Bounded> {
     checkMay(ring, request, principal)
     const { profile } = request
-    // Most requests wait for nothing here.
-    const { claims, typ, header, iss } =
-      profile === undefined ? unprofiled(ring, request) : await profiled(ring, request, profile)
+    return profile === undefined
+      ? checked(ring, request, unprofiled(ring, request))
+      : profiled(ring, request, profile).then((bounded) => checked(ring, request, bounded))
+  }
+
+  function checked(ring: Ring, { ttl, algorithm }: SignRequest, bounded: Bounded): Bounded {
     const limit = ring.maxTokenTtl ?? parts.maxTokenTtl
-    if (request.ttl > limit) {
+    if (ttl > limit) {
       throw new Problem('ttl_too_long', `Ring ${ring.name} allows at most ${limit} s`)
     }
-    keyOf(ring, request.algorithm)
-    const flaw = flawOf(claims, MAX_DEPTH)
+    keyOf(ring, algorithm)
+    const flaw = flawOf(bounded.claims, MAX_DEPTH)
     if (flaw !== undefined) throw new Problem('invalid_request', `The claims ${flaw}`)
-    return (): Promise<Signed> => {
-      const now = toSeconds(context.now())
-      const times = { iat: now, nbf: now, exp: now + request.ttl }
-      const all = { ...(iss !== undefined && { iss }), ...claims, ...times, jti: context.newId() }
-      return signWithPromise(ring, request, { ...header, typ }, all)
-    }
+    return bounded
+  }
+
+  function mint(ring: Ring, request: SignRequest, bounded: Bounded): Promise<Signed> {
+    const { claims, typ, header, iss } = bounded
+    const now = toSeconds(context.now())
+    const times = { iat: now, nbf: now, exp: now + request.ttl }
+    const all = { ...(iss !== undefined && { iss }), ...claims, ...times, jti: context.newId() }
+    return signWithPromise(ring, request, { ...header, typ }, all)
   }
 
   return {
@@ -154,8 +164,9 @@ export function createSigning(parts: SignParts) {
      * `ttl_too_long`, `algorithm_unavailable`, `invalid_request`, `not_ready`
      */
     async sign(ringName: string, request: SignRequest, principal: Principal): Promise<Signed> {
-      const mint = await prepare(ringNamed(ringName), request, principal)
-      return mint()
+      const ring = ringNamed(ringName)
+      const bounded = bound(ring, request, principal)
+      return mint(ring, request, bounded instanceof Promise ? await bounded : bounded)
     },
 
     /**
@@ -177,18 +188,19 @@ export function createSigning(parts: SignParts) {
       principal: Principal,
     ): Promise<Signed[]> {
       const ring = ringNamed(ringName)
-      const mints = []
+      const all: [SignRequest, Bounded][] = []
       for (const [item, request] of requests.entries()) {
         // Patterns take their time: others are served in between.
         if (item % 4 === 3) await new Promise((resolve) => setImmediate(resolve))
-        const mint = await prepare(ring, request, principal).catch((error: unknown) => {
+        try {
+          all.push([request, await bound(ring, request, principal)])
+        } catch (error) {
           if (!isProblem(error)) throw error
           const { code, detail, extra } = error
           throw new Problem(code, `batch/${item}: ${detail}`, { extra: { ...extra, item } })
-        })
-        mints.push(mint)
+        }
       }
-      return Promise.all(mints.map((mint) => mint()))
+      return Promise.all(all.map(([request, bounded]) => mint(ring, request, bounded)))
     },
   }
 }

@@ -1,8 +1,8 @@
 import { Problem } from '../errors.ts'
-import { plainFirst } from '../http/plain-body.ts'
+import { plainFirst } from '../http/plain-first.ts'
 import type { Routes } from '../http/server.ts'
 import type { Keyring } from './keyring.ts'
-import { readPlainSign } from './plain-sign.ts'
+import { readPlainRing, readPlainSign } from './plain-sign.ts'
 import { onRing } from './routes.ts'
 import {
   AuthQuery,
@@ -36,7 +36,7 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
           body: SignRequestBody,
           response: { 200: SignAnswer },
         },
-        validatorCompiler: plainFirst(readPlainSign),
+        validatorCompiler: plainFirst({ params: readPlainRing, body: readPlainSign }),
         // What `sign` returns is made member by member; checking it again would cost more than writing it.
         serializerCompiler: () => JSON.stringify,
       },

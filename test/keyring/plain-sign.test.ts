@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readPlainSign } from '../../src/keyring/plain-sign.ts'
-import { SignRequestBody } from '../../src/keyring/schema.ts'
+import { readPlainRing, readPlainSign } from '../../src/keyring/plain-sign.ts'
+import { RingParams, SignRequestBody } from '../../src/keyring/schema.ts'
 
 const ttl = fc.oneof(
   fc.constantFrom(
@@ -61,4 +61,21 @@ test('everyday bodies do not go to the schema', () => {
   for (const unusual of [{ ...everyday, typ: 'at+jwt' }, { batch: [everyday] }, [1, 2], null]) {
     assert.equal(readPlainSign(unusual), undefined)
   }
+})
+
+test('the plain reader of a path takes what the schema takes', () => {
+  const name = fc.oneof(fc.string(), fc.stringMatching(/^[A-Za-z0-9._-]{1,70}$/), fc.constant(7))
+  const params = fc.oneof(
+    fc.record({ ring: name }),
+    fc.record({ ring: name, other: name }, { requiredKeys: [] }),
+    fc.jsonValue(),
+  )
+  fc.assert(
+    fc.property(params, (given) => {
+      const outcome = RingParams.safeParse(given)
+      assert.deepEqual(readPlainRing(given), outcome.success ? outcome.data : undefined)
+    }),
+    { numRuns: 2000 },
+  )
+  assert.deepEqual(readPlainRing({ ring: 'default' }), { ring: 'default' })
 })

@@ -131,6 +131,8 @@ test('rotations in a burst of signatures leave no token without a promise, and e
     for (let one = 0; one < 25; one++) tokens.push(sign(server, 60 + ((one * 977) % 80_000)))
     if (round % 4 === 1) rotations.push(forceRotate(server))
     if (round % 3 === 0) await new Promise((resolve) => setImmediate(resolve))
+    // Signatures are under way all the while.
+    if (round % 10 === 9) await Promise.all(rotations)
   }
   await Promise.all(rotations)
   const signed = await Promise.all(tokens)
