@@ -9,8 +9,8 @@ export interface Batch {
   which: readonly number[]
   /** Signing inputs (RFC 7515 section 5.1), ASCII. */
   inputs: readonly string[]
-  /** For each input, the signature to check; undefined: make one. */
-  signatures: readonly (Uint8Array | undefined)[]
+  /** For each input, the signature to check, as base64url; undefined: make one. */
+  signatures: readonly (string | undefined)[]
 }
 
 /** In the order of the inputs: base64url, or whether the signature verifies, or why neither can be said. */
@@ -27,7 +27,7 @@ function outcomeOf(batch: Batch, at: number): string | boolean | Error {
   try {
     return signature === undefined
       ? sign(hash, input, { key, ...options }).toString('base64url')
-      : verify(hash, input, { key, ...options }, signature)
+      : verify(hash, input, { key, ...options }, Buffer.from(signature, 'base64url'))
   } catch (error) {
     // As with jose, a key or a signature that cannot even be tried verifies nothing.
     if (signature !== undefined) return false
