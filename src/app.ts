@@ -62,6 +62,8 @@ export interface Server {
   publish(): Promise<void>
   /** Unseals and makes first keys. @throws Problem `kek_wrong`, `kek_missing` */
   open(providers: readonly KekProvider[], signal: AbortSignal): Promise<void>
+  /** One look at the rows that nobody needs any more: the timer's work. */
+  prune(): Promise<void>
   /** Says no at `/readyz` from here on, and answers held queries. */
   drain(): void
   close(): Promise<void>
@@ -84,6 +86,9 @@ export async function createApp(options: AppOptions): Promise<Server> {
     onSigned: (ring, { kid, alg }) => metrics.signed({ kid, ring, alg }),
     onVerified: (kid = UNKNOWN_KID, valid) =>
       metrics.verifications.inc({ kid, result: valid ? 'valid' : 'invalid' }),
+    // Offline verifiers cannot know that an access token was revoked; we do.
+    endedBy: async (ring, token) =>
+      ring !== 'access' || (await slice.tokens.peek(token)) ? undefined : 'The token has ended',
     onPromiseWrite: () => metrics.promiseWrites.inc(),
     onForgotten: metrics.forgetKey,
   })
@@ -102,6 +107,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
     boundary: config.privilegeBoundary,
     loginFromDefaultRing: config.loginFromDefaultRing,
     fallbackAudience: `urn:keyringd:${installation}`,
+    clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
     tokenEndpoint: () => places()?.token,
   })
   const oauth = createOAuth({
@@ -231,6 +237,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
       await slice.start()
       await keyring.open(providers, signal)
     },
+    prune: slice.prune,
     drain() {
       draining = true
       keyring.blocking.close()

@@ -65,9 +65,14 @@ export function createFailures(
       if (current(both)) refuseIfOver(current(of))
     },
 
-    /** Undefined: of an account that there is not, so that only the address counts. */
+    /**
+     * Undefined: of an account that there is not, so that only the address counts. Of many that were checked at once,
+     * those over the limit are refused here and leave no more than a count.
+     * @throws Problem `rate_limited`
+     */
     failed(account: string | undefined, address: string): void {
       const { from, of, both } = names(account ?? '', address)
+      refuseIfOver(current(from))
       for (const key of account === undefined ? [from] : [from, of, both]) count(key)
     },
   }

@@ -66,6 +66,10 @@ export function createAccess(
     async createApiToken(principal: Principal, body: ApiTokenCreate): Promise<ApiTokenCreated> {
       const { name, role, tenant, ttl } = body
       if (name === MANAGEMENT) throw new Problem('name_taken', `The name ${name} is reserved`)
+      // An API token would go on where the identity, its addresses and its uses have ended.
+      if (principal.id.startsWith('identity:')) {
+        throw new Problem('privilege_boundary', 'An identity cannot make API tokens')
+      }
       const grants = distinct(body.grants ?? [])
       const token = newToken()
       return store.transaction(async (tx) => {

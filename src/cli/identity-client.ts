@@ -59,8 +59,10 @@ export async function saveJwtAuth(
     return save('POST', { boundClaims: {}, ...given }, 'Attached JWT auth to')
   }
   const changed = 'Changed JWT auth of'
-  if (namesSource) return save('PATCH', given, changed)
   const { identityJwtAuth } = (await client.json<JwtAuthReply>('GET', path)).value
-  const source = Object.fromEntries(SOURCE.map((member) => [member, identityJwtAuth[member]]))
+  // The API writes the source whole. Another URL keeps the CA: without it, every root of the system would be trusted.
+  const isAnother = namesSource && given['configurationType'] !== identityJwtAuth.configurationType
+  const kept = isAnother ? [] : namesSource ? (['jwksCaCert'] as const) : SOURCE
+  const source = Object.fromEntries(kept.map((member) => [member, identityJwtAuth[member]]))
   return save('PATCH', { ...source, ...given }, changed)
 }

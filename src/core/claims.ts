@@ -15,6 +15,7 @@ export type CheckName =
   | 'nbf'
   | 'iss'
   | 'aud'
+  | 'status'
 
 export interface Check {
   name: CheckName

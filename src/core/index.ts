@@ -19,7 +19,14 @@ export {
   thumbprint,
   toPublicJwk,
 } from './key.ts'
-export { literalOf, matches, type Pattern, parsePattern, splitList } from './pattern.ts'
+export {
+  type Budget,
+  literalOf,
+  matches,
+  type Pattern,
+  parsePattern,
+  splitList,
+} from './pattern.ts'
 export {
   type ImportedSet,
   importJwkSet,

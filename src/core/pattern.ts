@@ -178,9 +178,21 @@ function pairBraces(marks: readonly string[]): Map<number, number> {
   return partners
 }
 
-/** Whether a value is the pattern's own text, or matches it. Values over 4,096 code points never do. */
-export const matches = (pattern: Pattern, value: string): boolean =>
-  pattern.text === value || simulate(pattern, value).matched
+/** What a number of matches may cost together, in steps of `simulate`; what is left counts down. */
+export interface Budget {
+  steps: number
+}
+
+/**
+ * Whether a value is the pattern's own text, or matches it. Values over 4,096 code points never do, nor does anything
+ * once the budget is used up: many patterns against many values are linear each, and a stall together.
+ */
+export function matches(pattern: Pattern, value: string, budget?: Budget): boolean {
+  if (pattern.text === value) return true
+  const { matched, steps } = simulate(pattern, value, budget?.steps)
+  if (budget) budget.steps -= steps
+  return matched
+}
 
 /** The one text that a pattern without wildcards, classes and groups stands for, escapes removed; else undefined. */
 export function literalOf({ states }: Pattern): string | undefined {
@@ -195,7 +207,11 @@ export function literalOf({ states }: Pattern): string | undefined {
 }
 
 /** The automaton alone. `steps` counts the states visited and the ranges compared, for tests that bound the work. */
-export function simulate({ states }: Pattern, value: string): { matched: boolean; steps: number } {
+export function simulate(
+  { states }: Pattern,
+  value: string,
+  most = Number.POSITIVE_INFINITY,
+): { matched: boolean; steps: number } {
   const codes = value.length > 2 * MAX_VALUE ? undefined : Array.from(value, codeOf)
   if (!codes || codes.length > MAX_VALUE) return { matched: false, steps: 0 }
   const seen = new Uint32Array(states.length + 1) // per state: the round that last reached it
@@ -231,6 +247,7 @@ export function simulate({ states }: Pattern, value: string): { matched: boolean
     }
     current = next
     if (current.length === 0) break
+    if (steps > most) return { matched: false, steps }
   }
   return { matched: current.includes(states.length), steps }
 }

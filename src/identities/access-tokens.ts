@@ -24,6 +24,8 @@ export interface AccessTokenParts extends Omit<TokenCheckParts, 'now'> {
   onDenied(principal: Principal, needed: string): Promise<void>
   /** Seconds: `MAX_MACHINE_IDENTITY_TOKEN_AGE`. */
   ceiling: number
+  /** The wall clock jumped, and nobody has confirmed it. */
+  clockInDoubt(): boolean
 }
 
 export type AccessTokens = ReturnType<typeof createAccessTokens>
@@ -41,6 +43,8 @@ export function createAccessTokens(parts: AccessTokenParts) {
   const read = createTokenCheck({ ...parts, now: seconds })
   /** Ids of revoked tokens → until when the marker is needed, in seconds. */
   const revoked = new Map<string, number>()
+  /** Unix seconds of the last look at what can be forgotten. */
+  let lookedAt: number | undefined
 
   const stop = store.onCommit((events) => {
     for (const { type, subject, detail } of events) {
@@ -119,8 +123,12 @@ export function createAccessTokens(parts: AccessTokenParts) {
       const onDisk = store.grouped(async (tx) => {
         await useUp(tx, grant?.assertions ?? [])
         // A detach that came first must not be outlived by a token of what it detached.
-        const current = await tx.jwtAuth.idOf(identity.id)
-        if (current !== row.id) throw new Problem('jwt_auth_not_found', NO_METHOD)
+        const current = await tx.jwtAuth.versionOf(identity.id)
+        if (current?.id !== row.id) throw new Problem('jwt_auth_not_found', NO_METHOD)
+        // Nor one of what has been changed since the bounds were checked.
+        if (current.updatedAt !== row.updatedAt) {
+          throw new Problem('login_denied', 'Access denied: the configuration has just changed')
+        }
         await tx.accessTokens.insert({
           ...{ id: family.jti, identityId: identity.id, configId: row.id, creationEpoch: at },
           usesLeft: family.uses > 0 ? family.uses : undefined,
@@ -223,9 +231,15 @@ export function createAccessTokens(parts: AccessTokenParts) {
       }
     },
 
-    /** Forgets rows that nobody needs any more; the timer's work. */
+    /**
+     * Forgets rows that nobody needs any more; the timer's work. What is forgotten cannot be had again, so it must have
+     * been due at the look before as well, and nothing is while the wall clock is in doubt (product.md 5.3).
+     */
     async prune(): Promise<void> {
-      const at = seconds()
+      const before = lookedAt
+      lookedAt = seconds()
+      if (parts.clockInDoubt() || before === undefined) return
+      const at = Math.min(before, lookedAt)
       for (const [id, keepUntil] of revoked) if (keepUntil < at) revoked.delete(id)
       let more = true
       while (more) {

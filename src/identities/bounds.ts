@@ -1,4 +1,4 @@
-import { splitList } from '../core/index.ts'
+import { type Budget, splitList } from '../core/index.ts'
 import { isProblem, Problem } from '../errors.ts'
 import { allows, claimAt, type Entry, isMissing, ownMember, parseEntry } from './claim-match.ts'
 
@@ -60,6 +60,10 @@ export interface BoundCheck {
 /** Of one configuration: all entries of all lists, and the characters of all bounds with their paths. */
 export const MAX_ENTRIES = 256
 export const MAX_SIZE = 16 * 1024
+/** Of all matches of one token together: one of the longest pattern with the longest value, some 50 ms. */
+const MAX_STEPS = 5_000_000
+
+type Claims = Record<string, unknown>
 
 /** The normal form of a list: its entries, trimmed, joined with a comma and a space. Idempotent. */
 export const normaliseList = (text: string): string => splitList(text).join(', ')
@@ -142,6 +146,7 @@ export const isUnbounded = ({ subject, audience, claims }: Bounds): boolean =>
 export function checkBounds(bounds: Bounds, claims: Record<string, unknown>): BoundCheck[] {
   const { issuer, subject, audience } = bounds
   const checks: BoundCheck[] = []
+  const budget: Budget = { steps: MAX_STEPS }
   const add = (about: Pick<BoundCheck, 'name' | 'path' | 'rule'>, denial: Denial | undefined) => {
     checks.push(denial === undefined ? { ...about, ok: true } : { ...about, ok: false, denial })
   }
@@ -149,32 +154,33 @@ export function checkBounds(bounds: Bounds, claims: Record<string, unknown>): Bo
     const same = ownMember(claims, 'iss') === issuer
     add({ name: 'issuer', rule: issuer }, same ? undefined : 'issuer_mismatch')
   }
-  if (subject) add({ name: 'subject', rule: subject.rule }, subjectDenial(subject, claims))
-  if (audience) add({ name: 'audience', rule: audience.rule }, audienceDenial(audience, claims))
+  if (subject) add({ name: 'subject', rule: subject.rule }, subjectDenial(subject, claims, budget))
+  if (audience)
+    add({ name: 'audience', rule: audience.rule }, audienceDenial(audience, claims, budget))
   for (const bound of bounds.claims) {
-    add({ name: 'claim', path: bound.path, rule: bound.rule }, claimDenial(bound, claims))
+    add({ name: 'claim', path: bound.path, rule: bound.rule }, claimDenial(bound, claims, budget))
   }
   return checks
 }
 
 /** `sub` is a string (RFC 7519 section 4.1.2): a number or an array is nobody's name. */
-function subjectDenial({ entries }: ListBound, claims: Record<string, unknown>) {
+function subjectDenial({ entries }: ListBound, claims: Claims, budget: Budget) {
   const sub = ownMember(claims, 'sub')
   if (isMissing(sub)) return 'missing_subject'
-  return typeof sub === 'string' && allows(entries, sub) ? undefined : 'subject_not_allowed'
+  return typeof sub === 'string' && allows(entries, sub, budget) ? undefined : 'subject_not_allowed'
 }
 
 /** `aud` is a string or an array of strings (RFC 7519 section 4.1.3); one odd member spoils it. */
-function audienceDenial({ entries }: ListBound, claims: Record<string, unknown>) {
+function audienceDenial({ entries }: ListBound, claims: Claims, budget: Budget) {
   const aud = ownMember(claims, 'aud')
   if (isMissing(aud)) return 'missing_audience'
   const members: unknown[] = Array.isArray(aud) ? aud : [aud]
   const isWellFormed = members.every((member) => typeof member === 'string')
-  return isWellFormed && allows(entries, members) ? undefined : 'audience_not_allowed'
+  return isWellFormed && allows(entries, members, budget) ? undefined : 'audience_not_allowed'
 }
 
-function claimDenial({ path, entries }: Bounds['claims'][number], claims: Record<string, unknown>) {
+function claimDenial({ path, entries }: Bounds['claims'][number], claims: Claims, budget: Budget) {
   const value = claimAt(claims, path)
   if (isMissing(value)) return 'missing_claim'
-  return allows(entries, value) ? undefined : 'claim_mismatch'
+  return allows(entries, value, budget) ? undefined : 'claim_mismatch'
 }

@@ -1,4 +1,4 @@
-import { matches, type Pattern, parsePattern } from '../core/index.ts'
+import { type Budget, matches, type Pattern, parsePattern } from '../core/index.ts'
 
 // Where a claim is in a claims set, and whether a configured entry allows its value (identity contract, section 6). Pure.
 
@@ -56,14 +56,18 @@ export const isMissing = (value: unknown): boolean =>
   value === undefined || value === '' || (Array.isArray(value) && value.length === 0)
 
 /** Whether any entry allows the value, or any element of it when it is an array. Arrays in arrays are no values. */
-export function allows(entries: readonly Entry[], value: unknown): boolean {
+export function allows(entries: readonly Entry[], value: unknown, budget?: Budget): boolean {
   const values: unknown[] = Array.isArray(value) ? value : [value]
-  return values.some((one) => entries.some((entry) => allowsOne(entry, one)))
+  return values.some((one) => entries.some((entry) => allowsOne(entry, one, budget)))
 }
 
 /** Patterns speak of strings alone: `*` is no number, no boolean, and not the absence of a text. */
-function allowsOne({ pattern, number }: Entry, value: unknown): boolean {
-  if (typeof value === 'string') return value !== '' && matches(pattern, value)
+function allowsOne(
+  { pattern, number }: Entry,
+  value: unknown,
+  budget: Budget | undefined,
+): boolean {
+  if (typeof value === 'string') return value !== '' && matches(pattern, value, budget)
   if (typeof value === 'boolean') return pattern.text === String(value)
   if (typeof value === 'number') return number !== undefined && number === numberOf(value)
   return false

@@ -65,9 +65,11 @@ export interface IdentitiesOptions {
     keys(source: RemoteSource, kid: string | undefined): Promise<readonly VerificationKey[]>
     check(url: string): Promise<void>
     forget(id: string): Promise<void>
+    prune(): Promise<void>
   }
   /** The audience of our access tokens where there is no issuer. */
   fallbackAudience: string
+  clockInDoubt(): boolean
   /** Undefined where `/oauth` is off. */
   tokenEndpoint(): string | undefined
 }
@@ -127,7 +129,7 @@ export function createIdentitiesSlice(options: IdentitiesOptions) {
     ...{ context, directory, ceiling: options.ceiling },
     organisationId: async () => (await identities.organisation()).id,
     sign,
-    ...{ audience, onDenied: options.onDenied },
+    ...{ audience, onDenied: options.onDenied, clockInDoubt: options.clockInDoubt },
     keyOf: (kid) => keyring.verifierOf('access', kid),
     verify: (token, whose) => keyring.verify(token, whose === 'ours' ? audience() : undefined),
   })
@@ -162,19 +164,25 @@ export function createIdentitiesSlice(options: IdentitiesOptions) {
   const bearer = createBearer({ tokens, isOurKid: (kid) => keyring.hasKey('access', kid) })
   let timer: NodeJS.Timeout | undefined
 
+  /** One look at what can be forgotten: the timer's work. */
+  async function prune(): Promise<void> {
+    await tokens.prune()
+    if (!options.clockInDoubt()) await remote.prune()
+  }
+
   return {
     ...{ identities, configurations, logins, tokens, bearer, audience, ownAudiences },
     derive: createDerive({ context, sign }),
 
+    prune,
+
     /** Reads which tokens are revoked, and starts the timer that forgets what nobody needs. */
     async start(): Promise<void> {
       await tokens.load()
-      const prune = () => {
-        tokens
-          .prune()
-          .catch((error: unknown) => context.log.error({ err: error }, 'pruning failed'))
+      const look = () => {
+        prune().catch((error: unknown) => context.log.error({ err: error }, 'pruning failed'))
       }
-      timer = setInterval(prune, toMillis(PRUNE_INTERVAL))
+      timer = setInterval(look, toMillis(PRUNE_INTERVAL))
       timer.unref()
     },
 

@@ -164,6 +164,7 @@ export function createLogins(parts: LoginParts) {
       const { account } = await decide(identityId, jwt, address, 'login')
       const { slug } = await parts.organisation()
       if (organizationSlug !== undefined && organizationSlug !== slug) {
+        limiter.failed(identityId, address)
         await record(identityId, 'organisation_not_found', address)
         const detail = `Sub organization with slug ${organizationSlug} not found`
         throw new Problem('organisation_not_found', detail)

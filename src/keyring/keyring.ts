@@ -44,6 +44,8 @@ export interface KeyringOptions {
   alsoAtBootstrap(tx: Tx): Promise<void>
   onSigned(ring: string, key: SigningKey): void
   onVerified(kid: string | undefined, valid: boolean): void
+  /** Why a token of a ring has ended before its `exp`; undefined: it has not. */
+  endedBy(ring: string, token: string): Promise<string | undefined>
   onPromiseWrite(): void
   onForgotten(key: { kid: string; ring: string; alg: string }): void
 }
@@ -108,6 +110,7 @@ export function createKeyring(options: KeyringOptions) {
   })
   const verification = createVerification({
     ...{ context, view, issuerOf, check: signer.verify, onVerified: options.onVerified },
+    endedBy: options.endedBy,
     skew: toSeconds(settings.clockSkew),
   })
   const blocking: Blocking = createBlocking(view.index, options.limits)

@@ -28,6 +28,9 @@ export interface Signer {
 const CROWD = 8
 /** The thread has enough to do with these; what comes meanwhile makes the next batch. */
 const AHEAD = 16
+const MOST_IN_BATCH = 1024
+/** What waits is memory: half a second's work, then callers are told to come again. */
+const MOST_WAITING = 20_000
 
 const FILE = new URL(`./signer-thread${extname(import.meta.filename)}`, import.meta.url)
 
@@ -84,8 +87,7 @@ export function createSigner(onError: (error: unknown) => void): Signer {
   function flush(): void {
     isScheduled = false
     if (sent.length > AHEAD || queued.length === 0) return
-    const jobs = queued
-    queued = []
+    const jobs = queued.splice(0, MOST_IN_BATCH)
     const places = new Map<KeyObject, Map<Algorithm, number>>()
     const keys: { key: KeyObject; alg: Algorithm }[] = []
     const placeOf = ({ key, alg }: Job): number => {
@@ -106,6 +108,9 @@ export function createSigner(onError: (error: unknown) => void): Signer {
   }
 
   function inThread(job: Omit<Job, 'resolve' | 'reject'>): Promise<string | boolean> {
+    if (queued.length + sent.length >= MOST_WAITING) {
+      return Promise.reject(new Problem('overloaded', 'Too many signatures are waited for'))
+    }
     return new Promise((resolve, reject) => {
       queued.push({ ...job, resolve, reject })
       if (isScheduled) return

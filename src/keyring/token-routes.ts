@@ -75,7 +75,7 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
         reply.header('cache-control', 'no-store')
         const rules = { audience, issuer }
         return 'ring' in source
-          ? verification.withRing(source.ring, token, rules)
+          ? verification.withRingNow(source.ring, token, rules)
           : verification.withJwks(source.jwks, token, rules)
       },
     )
@@ -99,7 +99,7 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
         const [, token] = BEARER.exec(request.headers.authorization ?? '') ?? []
         const audience = request.query.aud
         const verdict = token
-          ? await verification.withRing(request.params.ring, token, { audience })
+          ? await verification.withRingNow(request.params.ring, token, { audience })
           : undefined
         reply.header('cache-control', 'no-store')
         if (!verdict?.valid) {

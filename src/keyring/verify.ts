@@ -28,6 +28,11 @@ export interface VerifyParts {
   /** Seconds. */
   skew: number
   check: CheckSignature
+  /**
+   * Why a token that verifies under a key of this ring does not count any more, where the ring's tokens can end before
+   * their `exp`; undefined when it counts.
+   */
+  endedBy?(ring: string, token: string): Promise<string | undefined>
   /** `kid` is one of our keys, or undefined where none was meant. */
   onVerified(kid: string | undefined, valid: boolean): void
 }
@@ -37,6 +42,19 @@ export function createVerification(parts: VerifyParts) {
   const now = () => toSeconds(context.now())
 
   return {
+    /** As `withRing`, and whether the token still counts: what this server says of it to others. */
+    async withRingNow(name: string, token: string, rules: VerifyRules): Promise<Verdict> {
+      const verdict = await this.withRing(name, token, rules)
+      if (!verdict.valid) return verdict
+      const reason = await parts.endedBy?.(name, token)
+      if (reason === undefined) return verdict
+      return {
+        ...verdict,
+        valid: false,
+        checks: [...verdict.checks, { name: 'status', ok: false, reason }],
+      }
+    },
+
     /**
      * Checks a token against what a ring publishes; a withdrawn or revoked key verifies nothing.
      * @throws Problem `ring_not_found`, `not_ready` until the rows are checked

@@ -1,3 +1,4 @@
+import { toSeconds } from '../time.ts'
 import type { GrantParts, Issued, WithIdentity } from './accounts.ts'
 import { assertionFault, FAULTS, usedAssertion } from './assertion.ts'
 import { type Client, createClients } from './client.ts'
@@ -17,7 +18,7 @@ import type { TokenAnswer } from './schema.ts'
 export function createGrants<A extends WithIdentity, U extends { account: A }>(
   parts: GrantParts<A, U>,
 ) {
-  const { accounts, skew } = parts
+  const { accounts, context, skew } = parts
   const { checkBounded, clientOf, once } = createClients(parts)
 
   /**
@@ -82,7 +83,9 @@ export function createGrants<A extends WithIdentity, U extends { account: A }>(
       accounts.admit(client.id ?? '', assertion, address, 'subject'),
     )
     const subject = account.identity.id
-    const fault = assertionFault(claims, accounts.ownAudiences())
+    const fault = assertionFault(claims, {
+      ...{ ours: accounts.ownAudiences(), now: toSeconds(context.now()) },
+    })
     if (fault) throw denied('invalid_grant', FAULTS[fault], { reason: fault, subject })
     checkBounded(account)
     const assertions = [...client.assertions, usedAssertion(claims, assertion, skew)]

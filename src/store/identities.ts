@@ -108,8 +108,11 @@ const setLastLogin = hot<{ id: string; method: string; at: number }>((db, { id, 
     .where('id', '=', id),
 )
 
-const configurationId = hot<{ identityId: string }>((db, { identityId }) =>
-  db.selectFrom('jwt_auth_configs').select('id').where('identity_id', '=', identityId),
+const version = hot<{ identityId: string }>((db, { identityId }) =>
+  db
+    .selectFrom('jwt_auth_configs')
+    .select(['id', 'updated_at'])
+    .where('identity_id', '=', identityId),
 )
 
 /** Identities and how they log in. */
@@ -254,11 +257,11 @@ function jwtAuth(db: Kysely<Tables>) {
       return row && toJwtAuth(row)
     },
 
-    /** The id of an identity's configuration; undefined when it has none. */
-    async idOf(identityId: string): Promise<string | undefined> {
-      const { rows } = await configurationId(db, { identityId })
-      const [row] = rows as { id: string }[]
-      return row?.id
+    /** Which configuration an identity has, and since when (Unix milliseconds); undefined when it has none. */
+    async versionOf(identityId: string): Promise<{ id: string; updatedAt: number } | undefined> {
+      const { rows } = await version(db, { identityId })
+      const [row] = rows as { id: string; updated_at: bigint }[]
+      return row && { id: row.id, updatedAt: Number(row.updated_at) }
     },
 
     /** Which of these identities have a configuration. */

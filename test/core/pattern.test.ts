@@ -277,3 +277,15 @@ for (const text of HOSTILE) {
 test('the same machine accepts when the last character is there', () => {
   assert.equal(isMatch(`${'a*'.repeat(511)}b`, `${'a'.repeat(4095)}b`), true)
 })
+
+test('a budget ends many matches together, and none that is within it', () => {
+  const slow = parsePattern(`*{${'a,'.repeat(400)}b}c`)
+  const value = 'a'.repeat(2000)
+  const { steps } = simulate(slow, value)
+  const budget = { steps: Math.ceil(steps / 2) }
+  assert.equal(matches(slow, `${value}c`, budget), false)
+  assert.ok(budget.steps < 0 && budget.steps > -5000, 'it ends where it is used up')
+  assert.equal(matches(parsePattern('a*'), 'abc', budget), false, 'nothing is left for others')
+  assert.equal(matches(parsePattern('abc'), 'abc', budget), true, 'the same text costs nothing')
+  assert.equal(matches(parsePattern('a*'), 'abc', { steps: 100 }), true)
+})

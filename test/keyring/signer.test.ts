@@ -12,6 +12,7 @@ import {
   signCompact,
   verifyWithJose,
 } from '../../src/core/index.ts'
+import { isProblem } from '../../src/errors.ts'
 import { createSigner } from '../../src/keyring/signer.ts'
 
 const INPUTS = Array.from({ length: 200 }, (_, at) => `header.payload-${at}`)
@@ -116,5 +117,23 @@ test('the thread accepts what jose accepts, of every algorithm, and nothing else
     const changed = { ...screenCompact(tokens[0] ?? ''), token: `${header}.${payload}.${encoded}` }
     assert.equal(await signer.verify(changed, createPublicKey(pairs[0]?.key.key ?? '')), false)
   }
+  assert.deepEqual(errors, [])
+})
+
+test('more than can be done in a while is refused, and harms nobody else', async (t) => {
+  const { signer, errors } = signerOf(t)
+  const { key, isGood } = await pairOf('EdDSA')
+  await crowd(signer, key)
+  const all = await Promise.allSettled(
+    Array.from({ length: 150_000 }, (_, at) => signer.sign(key, `input-${at}`)),
+  )
+  const refused = all.filter(({ status }) => status === 'rejected')
+  assert.equal(refused.length, 130_000)
+  for (const one of refused.slice(0, 3)) {
+    assert.ok(one.status === 'rejected' && isProblem(one.reason, 'overloaded'))
+  }
+  const last = all[19_999]
+  assert.ok(last?.status === 'fulfilled' && isGood('input-19999', last.value))
+  assert.ok(isGood('after', await signer.sign(key, 'after')))
   assert.deepEqual(errors, [])
 })

@@ -28,7 +28,8 @@ const GRANT: [over: Claims, expected: string | undefined][] = [
   [{ aud: ENDPOINT }, undefined],
   [{ aud: ['https://other', ENDPOINT] }, undefined],
   [{ jti: undefined }, undefined],
-  [{ exp: 1e15 }, undefined],
+  [{ exp: 1000 + 86_400 }, undefined],
+  [{ exp: 1001 + 86_400 }, 'exp_too_far'],
   [{ iss: undefined }, 'issuer_missing'],
   [{ iss: '' }, 'issuer_missing'],
   [{ iss: 7 }, 'issuer_missing'],
@@ -51,7 +52,7 @@ const GRANT: [over: Claims, expected: string | undefined][] = [
 
 for (const [over, expected] of GRANT) {
   test(`RFC 7523 3: ${JSON.stringify(over).slice(0, 60)} is ${expected ?? 'accepted'}`, () => {
-    assert.equal(assertionFault({ ...good, ...over }, OURS), expected)
+    assert.equal(assertionFault({ ...good, ...over }, { ours: OURS, now: 1000 }), expected)
   })
 }
 

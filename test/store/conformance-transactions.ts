@@ -149,7 +149,7 @@ export function transactionConformance(check: Check): void {
     })
     await assert.rejects(store.read.audit.append(event), /outside a transaction/)
     await assert.rejects(store.read.accessTokens.consumeUse('nobody'), /outside a transaction/)
-    assert.equal(await store.read.jwtAuth.idOf('nobody'), undefined)
+    assert.equal(await store.read.jwtAuth.versionOf('nobody'), undefined)
     assert.equal(await store.read.settings.get('a'), undefined)
     assert.equal(await store.read.counters.get('n'), 0n)
     assert.equal(await store.read.promises.get(root.kid), undefined)
