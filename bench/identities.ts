@@ -120,7 +120,7 @@ export async function identities(bench: Bench): Promise<Line[]> {
       ratioLine('Login, full database over an empty one', loginFull, 1 / SLOWER),
       limitLine(
         'Memory of a full database beside an empty one',
-        (after - before) / 2 ** 20,
+        Math.max(0, after - before) / 2 ** 20,
         32,
         'MB',
       ),
