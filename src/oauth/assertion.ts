@@ -10,7 +10,8 @@ export type Fault = keyof typeof FAULTS
 export const FAULTS = {
   issuer_missing: 'The assertion has no iss',
   subject_missing: 'The assertion has no sub',
-  audience_not_ours: 'The aud is neither our issuer nor our token endpoint',
+  audience_not_ours:
+    'The aud is neither our issuer nor our token endpoint; our metadata names both',
   exp_missing: 'The assertion has no exp',
   exp_too_far: 'The assertion expires too far from now',
   jti_missing: 'The assertion has no jti',
