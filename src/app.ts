@@ -1,43 +1,40 @@
-import { isIP } from 'node:net'
 import { CAPABILITY_NAMES } from './access/capabilities.ts'
 import { createFailures } from './access/failures.ts'
 import { accessRoutes } from './access/routes.ts'
 import { createAccess } from './access/service.ts'
+import { accessRing, createPlaces, oauthAccounts } from './app/adapters.ts'
+import { discoveryOf, metadataOf } from './app/documents.ts'
 import type { Config } from './config.ts'
-import { type Context, random } from './context.ts'
-import { createConfiguration, joinIssuer } from './discovery/configuration.ts'
-import { corsOf, createDirectAnswer, write } from './discovery/prebuilt.ts'
-import { type DiscoveryParts, discoveryRoutes, type NomadWire } from './discovery/routes.ts'
-import { Problem } from './errors.ts'
+import type { Context } from './context.ts'
+import { joinIssuer } from './discovery/configuration.ts'
+import { createDirectAnswer } from './discovery/prebuilt.ts'
+import { discoveryRoutes, type NomadWire } from './discovery/routes.ts'
+import { addressKey } from './http/address.ts'
 import { installAuth } from './http/auth.ts'
-import { createMetrics, JWKS_STATUSES, UNKNOWN_KID } from './http/metrics.ts'
+import { createMetrics, UNKNOWN_KID } from './http/metrics.ts'
 import { documentationRoutes, registerOpenapi } from './http/openapi.ts'
 import { healthRoutes, operationRoutes } from './http/operation.ts'
 import { type App, answerFirst, createServer, ourApi, type TlsFiles } from './http/server.ts'
-import { isUnbounded } from './identities/bounds.ts'
-import type { Account } from './identities/directory.ts'
 import { envelope } from './identities/errors.ts'
 import { explainRoutes } from './identities/explain-routes.ts'
-import { createIdentitiesSlice, type IdentitiesSlice } from './identities/identities.ts'
+import { createIdentitiesSlice } from './identities/identities.ts'
 import { identitiesRoutes } from './identities/routes.ts'
 import type { KekProvider } from './kek/provider.ts'
 import { holdMillis } from './keyring/blocking.ts'
 import { plainText } from './keyring/errors.ts'
-import { createDocument, type PublicDocument } from './keyring/jwks.ts'
 import { createKeyring, type Keyring } from './keyring/keyring.ts'
 import { nomadRoutes } from './keyring/nomad.ts'
 import { ringRoutes } from './keyring/routes.ts'
 import { tokenRoutes } from './keyring/token-routes.ts'
-import type { RingView } from './keyring/view.ts'
 import { oauthJson } from './oauth/errors.ts'
-import { createMetadata, mountsOf, type Places, placesBelow } from './oauth/metadata.ts'
-import { type MetadataParts, metadataRoutes, oauthRoutes } from './oauth/routes.ts'
+import { mountsOf } from './oauth/metadata.ts'
+import { metadataRoutes, oauthRoutes } from './oauth/routes.ts'
 import { createOAuth } from './oauth/service.ts'
 import { createGuardedFetch } from './remote-jwks/fetch.ts'
 import { createRemoteJwks } from './remote-jwks/service.ts'
 import { toSeconds } from './time.ts'
 
-// The composition root: builds each service, mounts each slice. The only file that knows them all.
+// The composition root: builds each service, mounts each slice. It and the files of app/ alone know them all.
 
 export interface AppOptions {
   config: Config
@@ -113,7 +110,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const oauth = createOAuth({
     ...{ context, limiter, skew: toSeconds(config.clockSkew) },
     exchangeAudiences: config.tokenExchangeAudiences ?? [],
-    accounts: oauthAccounts(slice),
+    accounts: oauthAccounts(slice, context.store),
     tokens: {
       peek: slice.tokens.peek,
       revoke: (token) => slice.tokens.revoke(token, 'any'),
@@ -249,116 +246,4 @@ export async function createApp(options: AppOptions): Promise<Server> {
       access.close()
     },
   }
-}
-
-/** The keyring as those see it whose tokens the `access` ring signs. */
-function accessRing({ own, signing, verification, view, issuerOf }: Keyring) {
-  return {
-    ...own,
-    sign: (claims: Record<string, unknown>) => signing.signOwn('access', 'at+jwt', claims),
-    verify: (token: string, audience: string | undefined) =>
-      verification.withRing('access', token, { audience, typ: 'at+jwt', skew: 0 }),
-    issuer() {
-      const ring = view.ring('access')?.ring
-      return ring && issuerOf(ring)
-    },
-  }
-}
-
-/** What the grants ask of identities. */
-function oauthAccounts({ logins, tokens, derive, ownAudiences }: IdentitiesSlice) {
-  return {
-    ...{ admit: logins.admit, derive, ownAudiences },
-    ...{ issue: tokens.issue, check: tokens.check, use: tokens.use },
-    isUnbounded: ({ jwtAuth }: Account) => jwtAuth === undefined || isUnbounded(jwtAuth.bounds),
-  }
-}
-
-/** Where the endpoints are, made anew only when the issuer is another. */
-function createPlaces(issuer: () => string | undefined): () => Places | undefined {
-  let known: { base: string; places: Places } | undefined
-  return () => {
-    const base = issuer()
-    if (base === undefined) return undefined
-    if (known?.base !== base) known = { base, places: placesBelow(base, joinIssuer) }
-    return known.places
-  }
-}
-
-/** OAuth metadata goes out as discovery does. */
-function metadataOf(nomad: NomadWire | undefined): Omit<MetadataParts, 'places'> {
-  const documents = new WeakMap<Places, PublicDocument>()
-  const headers = corsOf(nomad)
-  return {
-    strict: nomad?.strict ?? false,
-    write(request, response, places) {
-      const document = documents.get(places) ?? createDocument(createMetadata(places))
-      documents.set(places, document)
-      write(request, response, { document, cacheControl: undefined, headers })
-    },
-  }
-}
-
-/** What relying parties read, from the keyring's view. */
-function discoveryOf(
-  keyring: Keyring,
-  config: Config,
-  counted: Record<number, number>,
-): Omit<DiscoveryParts, 'nomad'> {
-  const statuses = new Set<number>(JWKS_STATUSES)
-  const configurations = new WeakMap<RingView, PublicDocument>()
-  let paths: Map<string, string> | undefined
-  keyring.view.onChange(() => {
-    paths = undefined
-  })
-
-  return {
-    jwks: (ring, postQuantum) => keyring.published(ring, postQuantum, random()),
-
-    configuration(name) {
-      // Between the first listening and the first key: soon there is an answer, and 404 would say there is none.
-      if (name === 'default' && keyring.view.ring(name) === undefined) {
-        throw new Problem('not_ready', 'No key exists yet')
-      }
-      const ring = keyring.ringView(name)
-      const issuer = keyring.issuerOf(ring.ring)
-      if (issuer === undefined) return undefined
-      const known = configurations.get(ring)
-      if (known) return known
-      const published = ring.keys.filter(({ kid }) => ring.verifiers.has(kid))
-      const algorithms = [...new Set(published.map(({ alg }) => alg as string))].sort()
-      const document = createDocument(
-        createConfiguration({
-          ...{ issuer, algorithms, extra: config.oidcDiscoveryExtra ?? {} },
-          jwksPath: `/.well-known/${ring.inDefaultSet === 0 ? 'jwks-pq.json' : 'jwks.json'}`,
-        }),
-      )
-      configurations.set(ring, document)
-      return document
-    },
-
-    ringAtPath(path) {
-      paths ??= new Map(
-        keyring.view.rings().flatMap(({ ring }) => {
-          const issuer = keyring.issuerOf(ring)
-          const base = issuer && URL.canParse(issuer) ? new URL(issuer).pathname : '/'
-          return base === '/' ? [] : [[base.replace(/\/+$/, ''), ring.name]]
-        }),
-      )
-      return paths.get(path)
-    },
-
-    count(status) {
-      if (statuses.has(status)) counted[status] = (counted[status] ?? 0) + 1
-    },
-  }
-}
-
-/** One /64 is one caller: who has one can make up addresses in it. */
-function addressKey(address: string): string {
-  if (isIP(address) !== 6 || address.startsWith('::ffff:')) return address
-  const [head = '', tail] = address.split('::')
-  const groups = head.split(':')
-  const missing = tail === undefined ? 0 : 8 - groups.length - tail.split(':').length
-  return [...groups, ...Array<string>(Math.max(0, missing)).fill('0')].slice(0, 4).join(':')
 }

@@ -46,6 +46,10 @@ const TABLE: Record<string, { may: string[]; types?: string[] }> = {
     types: ['config.ts', 'app.ts', 'http/*', 'store/*'],
   },
   'app.ts': {
+    may: ['app/*', ...SLICES.map((slice) => `${slice}/*`), 'http/*', 'core/*', 'context.ts'],
+    types: ['config.ts', 'store/*', 'kek/*'],
+  },
+  'app/': {
     may: [...SLICES.map((slice) => `${slice}/*`), 'http/*', 'core/*', 'context.ts'],
     types: ['config.ts', 'store/*', 'kek/*'],
   },
@@ -84,7 +88,7 @@ const PACKAGES: Record<string, { in: RegExp; types?: RegExp }> = {
   'better-sqlite3': { in: /^store\/sqlite\.ts$/ },
   pg: { in: /^store\/postgres\.ts$/ },
   jose: { in: /^(?:core|remote-jwks)\//, types: /./ },
-  'ipaddr.js': { in: /^(?:remote-jwks|identities)\// },
+  'ipaddr.js': { in: /^(?:http|remote-jwks|identities)\// },
   zod: { in: /^config\.ts$|^config\/|^http\/|^[\w-]+\/schema\.ts$/ },
   pino: { in: /^http\/|^main\.ts$/, types: /./ },
   'prom-client': { in: /^http\// },

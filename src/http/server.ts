@@ -184,14 +184,16 @@ export function replaceTls(app: App, tls: TlsFiles): void {
   server.setSecureContext({ cert: tls.cert, key: tls.key })
 }
 
-/**
- * For the scope of our own routes: a body without a content type is JSON, and a content type without a body is
- * nobody's fault. Also marks the routes, so that openapi.yaml shows their problem documents.
- */
+/** For the scope of our own routes: also marks them, so that openapi.yaml shows their problem documents. */
 export function ourApi(app: App): void {
   app.addHook('onRoute', (route) => {
     route.config = { ...route.config, problems: true }
   })
+  assumeJson(app)
+}
+
+/** A body without a content type is JSON, and a content type without a body is nobody's fault. */
+export function assumeJson(app: App): void {
   app.addHook('onRequest', (request, _reply, done) => {
     const { headers } = request.raw
     const length = headers['content-length']

@@ -3,13 +3,13 @@ import type { Context, Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
 import type { Tx } from '../store/store.ts'
-import { fromMillis, toIso, toMillis } from '../time.ts'
+import { toMillis } from '../time.ts'
 import { parseBounds } from './bounds.ts'
+import { describePlain, merged, type Wanted, wantedOf } from './configuration-row.ts'
 import type { Directory } from './directory.ts'
 import { type Action, checkMay, type Rights } from './rights.ts'
 import { type JwtAuth, type JwtAuthCreate, type JwtAuthUpdate, ringOfUrl } from './schema.ts'
 import { checkCaCertificates, parseStaticKeys } from './static-keys.ts'
-import { parseTrustedIp } from './trusted-ips.ts'
 
 // The configuration of an identity for logins with a JWT (identity contract, sections 2 to 5): attach, read, change, detach.
 
@@ -38,18 +38,6 @@ export interface Sealed {
   jwksCaCertSealed: Uint8Array | undefined
   publicKeysSealed: Uint8Array | undefined
 }
-
-/** What a configuration says, as it is written: the members of a row that somebody chooses. */
-type Wanted = Omit<
-  JwtAuthRow,
-  | 'id'
-  | 'identityId'
-  | 'rootKid'
-  | 'jwksCaCertSealed'
-  | 'publicKeysSealed'
-  | 'createdAt'
-  | 'updatedAt'
-> & { jwksCaCert: string; publicKeys: readonly string[] }
 
 export function createConfigurations(parts: ConfigurationParts) {
   const { context, directory, rights } = parts
@@ -239,68 +227,3 @@ export function createConfigurations(parts: ConfigurationParts) {
 }
 
 export type Configurations = ReturnType<typeof createConfigurations>
-
-const trustedIps = (ips: readonly { ipAddress: string }[]) =>
-  ips.map(({ ipAddress }) => parseTrustedIp(ipAddress))
-
-interface Ttls {
-  accessTokenTtl: number
-  accessTokenMaxTtl: number
-}
-
-/** @throws Problem `ttl_above_max` */
-function ttlsOf(ttls: Ttls): Ttls {
-  const { accessTokenTtl, accessTokenMaxTtl } = ttls
-  if (accessTokenMaxTtl === 0 || accessTokenTtl <= accessTokenMaxTtl) return ttls
-  throw new Problem('ttl_above_max')
-}
-
-/** @throws Problem `ttl_above_max`, then `trusted_ip_invalid`: members are read in the order they are written in */
-const wantedOf = (body: JwtAuthCreate): Wanted => ({
-  ...ttlsOf({
-    accessTokenTtl: body.accessTokenTTL,
-    accessTokenMaxTtl: body.accessTokenMaxTTL,
-  }),
-  ...{ configurationType: body.configurationType, jwksUrl: body.jwksUrl },
-  ...{ jwksCaCert: body.jwksCaCert, publicKeys: body.publicKeys },
-  ...{ boundIssuer: body.boundIssuer, boundAudiences: body.boundAudiences },
-  ...{ boundClaims: body.boundClaims, boundSubject: body.boundSubject },
-  accessTokenNumUsesLimit: body.accessTokenNumUsesLimit,
-  accessTokenTrustedIps: trustedIps(body.accessTokenTrustedIps),
-})
-
-/** @throws Problem as `wantedOf`: the rule is for the pair that comes of it */
-const merged = (row: JwtAuthRow, body: JwtAuthUpdate): Wanted => ({
-  ...ttlsOf({
-    accessTokenTtl: body.accessTokenTTL ?? row.accessTokenTtl,
-    accessTokenMaxTtl: body.accessTokenMaxTTL ?? row.accessTokenMaxTtl,
-  }),
-  ...{ configurationType: body.configurationType, jwksUrl: body.jwksUrl },
-  ...{ jwksCaCert: body.jwksCaCert, publicKeys: body.publicKeys },
-  boundIssuer: body.boundIssuer ?? row.boundIssuer,
-  boundAudiences: body.boundAudiences ?? row.boundAudiences,
-  boundClaims: body.boundClaims ?? row.boundClaims,
-  boundSubject: body.boundSubject ?? row.boundSubject,
-  accessTokenNumUsesLimit: body.accessTokenNumUsesLimit ?? row.accessTokenNumUsesLimit,
-  accessTokenTrustedIps: body.accessTokenTrustedIps
-    ? trustedIps(body.accessTokenTrustedIps)
-    : row.accessTokenTrustedIps,
-})
-
-const describePlain = (row: JwtAuthRow): Omit<JwtAuth, 'jwksCaCert' | 'publicKeys'> => ({
-  id: row.id,
-  accessTokenTTL: row.accessTokenTtl,
-  accessTokenMaxTTL: row.accessTokenMaxTtl,
-  accessTokenNumUsesLimit: row.accessTokenNumUsesLimit,
-  accessTokenTrustedIps: [...row.accessTokenTrustedIps],
-  identityId: row.identityId,
-  configurationType: row.configurationType,
-  jwksUrl: row.jwksUrl,
-  boundIssuer: row.boundIssuer,
-  boundAudiences: row.boundAudiences,
-  boundClaims: { ...row.boundClaims },
-  boundSubject: row.boundSubject,
-  createdAt: toIso(fromMillis(row.createdAt)),
-  updatedAt: toIso(fromMillis(row.updatedAt)),
-  accessTokenPeriod: 0,
-})

@@ -1,80 +1,30 @@
 import {
-  type Algorithm,
-  type CheckSignature,
-  fits,
-  isAlgorithm,
   isBase64url,
   MAX_TOKEN_SIZE,
   parseClaims,
   type Screened,
   screenCompact,
-  type VerificationKey,
-  verifySignature,
 } from '../core/index.ts'
 import { isProblem, type Problem } from '../errors.ts'
-import { type Bounds, checkBounds, type Denial } from './bounds.ts'
+import { checkBounds, type Denial } from './bounds.ts'
+import {
+  BAD_ALGORITHM,
+  BAD_SIGNATURE,
+  type Check,
+  type Configuration,
+  EXPIRED,
+  type Examination,
+  failed,
+  MALFORMED,
+  NOT_ACTIVE,
+} from './checks.ts'
+import { signatureChecks, wordsOf } from './signature.ts'
 
 // One engine for logins and their explanation: every check of a token against a configuration, in the order of identity
 // contract section 7, steps 2 to 9. A login is decided by the first that fails; an explanation shows them all.
 
-export type Reason = Denial | 'invalid_jwt' | 'jwt_verification_failed' | 'signing_key_not_found'
-
-export interface Check {
-  name:
-    | 'format'
-    | 'algorithm'
-    | 'key'
-    | 'signature'
-    | 'payload'
-    | 'exp'
-    | 'nbf'
-    | 'issuer'
-    | 'subject'
-    | 'audience'
-    | 'claim'
-  ok: boolean
-  /** The claim that is looked at. */
-  claim?: string
-  /** What the configuration says of it. */
-  rule?: string
-  /** Why it fails, for a person. */
-  reason?: string
-  /** For the audit record. */
-  denial?: Reason
-  /** On the wire, after `Access denied: `, or instead of it. */
-  words?: string
-}
-
-export interface Examination {
-  ok: boolean
-  checks: Check[]
-  /** Only of a token that passed every check. */
-  claims?: Record<string, unknown>
-}
-
-/** What a configuration says of tokens; all of it compiled. */
-export interface Configuration {
-  type: 'jwks' | 'static'
-  bounds: Bounds
-  /** A token for one of these is meant for another purpose, whatever the bounds say. */
-  refusedAudiences: readonly string[]
-  /**
-   * The keys of the configuration. May go to the network for a kid that is not known.
-   * @throws Problem `jwks_unreachable`, `jwks_timeout`, `url_refused`, `source_refused`
-   */
-  keys(kid: string | undefined): Promise<readonly VerificationKey[]>
-  check?: CheckSignature | undefined
-}
-
 /** What a foreign token may be signed with; post-quantum algorithms are for our own rings. */
 const ALLOWED = /^(?:(?:RS|PS|ES)(?:256|384|512)|EdDSA|Ed25519)$/
-
-// The five reasons of the wire (section 7).
-const EXPIRED = 'jwt expired'
-const NOT_ACTIVE = 'jwt not active'
-const BAD_SIGNATURE = 'invalid signature'
-const BAD_ALGORITHM = 'invalid algorithm'
-const MALFORMED = 'jwt malformed'
 
 /**
  * `now` in seconds, with a fraction. `decide` ends with the first failure: who has shown no signature gets no pattern
@@ -112,8 +62,6 @@ export async function examine(
   const ok = checks.every((check) => check.ok)
   return { ok, checks, ...(ok && { claims }) }
 }
-
-// Form (steps 2 and 3) -------------------------------------------------------------------------------------
 
 interface Fault {
   fault: 'no-jws' | typeof BAD_ALGORITHM | typeof MALFORMED | typeof BAD_SIGNATURE
@@ -166,99 +114,6 @@ async function faultCheck(configuration: Configuration, { fault, reason }: Fault
   const name = fault === BAD_ALGORITHM ? 'algorithm' : 'format'
   return failed(name, await wordsOf(configuration, fault), reason)
 }
-
-// Keys and signature (steps 4 and 5) -----------------------------------------------------------------------
-
-/** The algorithm is the key's, and the header must name it (RFC 8725 section 3.1). */
-async function signatureChecks(configuration: Configuration, token: Screened): Promise<Check[]> {
-  const { alg, kid } = token.header
-  if (!isAlgorithm(alg)) {
-    const words = await wordsOf(configuration, BAD_ALGORITHM)
-    return [failed('algorithm', words, 'The algorithm of the token is not accepted')]
-  }
-  const algorithm: Check = { name: 'algorithm', ok: true }
-  const { keys, reason } = await candidates(configuration, kid, alg)
-  if (reason !== undefined) {
-    const words = 'no matching signing key'
-    return [algorithm, { name: 'key', ok: false, reason, words, denial: 'signing_key_not_found' }]
-  }
-  const found: Check[] = [algorithm, { name: 'key', ok: true }]
-  const serving = keys.filter((key) => serves(key, alg))
-  for (const key of serving) {
-    if (await verifySignature(token, key, configuration.check))
-      return [...found, { name: 'signature', ok: true }]
-  }
-  const none = serving.length === 0
-  const words = keys.map((key) => (serves(key, alg) ? BAD_SIGNATURE : BAD_ALGORITHM))
-  const why = none ? `The key is not for ${alg}` : 'The signature does not verify'
-  return [...found, failed('signature', joined(configuration, words), why)]
-}
-
-const serves = ({ key, alg }: VerificationKey, wanted: Algorithm): boolean =>
-  (alg === undefined || alg === wanted) && fits(key, wanted)
-
-interface Candidates {
-  keys: readonly VerificationKey[]
-  /** Why there are none. */
-  reason?: string
-}
-
-/** All keys of a static configuration; of a set the one with its kid, or without a kid the only one that fits. */
-async function candidates(
-  { type, keys }: Configuration,
-  kid: string | undefined,
-  alg: Algorithm,
-): Promise<Candidates> {
-  const none = (reason: string): Candidates => ({ keys: [], reason })
-  let all: readonly VerificationKey[]
-  try {
-    all = await keys(kid)
-  } catch (error) {
-    // A ring that is gone, or no source any more, has no keys.
-    if (isProblem(error, 'source_refused')) return none(error.detail)
-    throw error
-  }
-  if (type === 'static') return { keys: all }
-  if (kid !== undefined) {
-    const named = all.filter((key) => key.kid === kid)
-    if (named.length === 1) return { keys: named }
-    return none(`${named.length === 0 ? 'No key' : 'More than one key'} of the source has this kid`)
-  }
-  const fitting = all.filter((key) => serves(key, alg))
-  if (fitting.length === 1) return { keys: fitting }
-  const count = fitting.length === 0 ? 'no key' : `${fitting.length} keys`
-  return none(`The token names no kid, and the source has ${count} for ${alg}`)
-}
-
-/** A reason in the words of the kind of configuration: a static one names it for each of its keys (step 4). */
-async function wordsOf(
-  configuration: Configuration,
-  reason: string,
-  token?: Screened,
-): Promise<string> {
-  if (configuration.type === 'jwks') return reason
-  const words: string[] = []
-  for (const key of await configuration.keys(undefined)) {
-    if (!token) words.push(reason)
-    else if (!serves(key, token.header.alg)) words.push(BAD_ALGORITHM)
-    else {
-      const signed = await verifySignature(token, key, configuration.check)
-      words.push(signed ? reason : BAD_SIGNATURE)
-    }
-  }
-  return joined(configuration, words)
-}
-
-const joined = ({ type }: Configuration, reasons: readonly string[]): string =>
-  type === 'jwks'
-    ? reasons.join('; ')
-    : `JWT verification failed with all keys. Errors - ${reasons.join('; ')}`
-
-const failed = (name: Check['name'], words: string, reason: string): Check => ({
-  ...{ name, ok: false, reason, words, denial: 'jwt_verification_failed' },
-})
-
-// Claims (steps 5 to 9) ------------------------------------------------------------------------------------
 
 function readClaims(token: Screened): Record<string, unknown> | Problem {
   try {

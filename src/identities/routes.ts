@@ -3,7 +3,7 @@ import type { Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import { withIssues } from '../http/issues.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
-import type { App, Routes } from '../http/server.ts'
+import { type App, assumeJson, type Routes } from '../http/server.ts'
 import type { AccessTokens } from './access-tokens.ts'
 import type { Configurations } from './configuration.ts'
 import { envelope } from './errors.ts'
@@ -87,15 +87,7 @@ function allowEmptyBodies(app: App): void {
     if (body === '') done(null, undefined)
     else void parse(request, String(body), done)
   })
-  app.addHook('onRequest', (request, _reply, done) => {
-    const { headers } = request.raw
-    const length = headers['content-length']
-    const hasBody =
-      headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
-    if (!hasBody) delete headers['content-type']
-    else headers['content-type'] ??= 'application/json'
-    done()
-  })
+  assumeJson(app)
 }
 
 const isIdentity = ({ id }: Principal) => id.startsWith('identity:')

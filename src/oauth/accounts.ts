@@ -27,14 +27,14 @@ export interface Issued {
 /** What is asked of identities: `A` is an account there, `U` an access token of one that counts. */
 export interface Accounts<A extends WithIdentity, U extends { account: A }> {
   /**
-   * A JWT that passes every check of the identity's configuration: one that could log in; any (`subject`); or that of a
-   * `client`, for which only boundClaims apply.
+   * A JWT that passes every check of the identity's configuration; or that of a `client`, for which only boundClaims
+   * apply.
    */
   admit(
     identityId: string,
     jwt: string,
     address: string,
-    purpose: 'login' | 'subject' | 'client',
+    purpose: 'subject' | 'client',
   ): Promise<{ account: A; claims: Record<string, unknown> }>
   /** Whether every token of the keys passes: too little for a grant that anybody on the network may ask for. */
   isUnbounded(account: A): boolean
@@ -46,6 +46,8 @@ export interface Accounts<A extends WithIdentity, U extends { account: A }> {
   use(token: string, address: string): Promise<U>
   /** A token of the same family, which ends with it. @throws Problem `assertion_used` */
   derive(used: U, order: Order): Promise<Issued>
+  /** Whether an assertion was used up, by what `usedAssertion` knows it by. */
+  wasUsed(iss: string, jti: string): Promise<boolean>
   /** Our issuer and our token endpoint. */
   ownAudiences(): readonly string[]
 }

@@ -66,12 +66,22 @@ export function createGrants<A extends WithIdentity, U extends { account: A }>(
     return account
   }
 
-  /** A JWT that the client could log in with: not one for this server, which would count as often as one likes. */
+  /**
+   * A JWT within the identity's own bounds, and no more is asked of it. One that was used as an assertion here counts no
+   * second time by the other door.
+   */
   async function foreignSubject(jwt: string, client: Client<A>, address: string): Promise<A> {
-    const { account } = await asOAuth('invalid_request', () =>
-      accounts.admit(client.id ?? '', jwt, address, 'login'),
+    const { account, claims } = await asOAuth('invalid_request', () =>
+      accounts.admit(client.id ?? '', jwt, address, 'subject'),
     )
     checkBounded(account)
+    const { iss, jti } = usedAssertion(claims, jwt, skew)
+    if (await accounts.wasUsed(iss, jti)) {
+      const reason = 'assertion_used'
+      throw denied('invalid_request', 'The subject_token was used as an assertion', {
+        ...{ reason, subject: account.identity.id },
+      })
+    }
     return account
   }
 

@@ -137,6 +137,16 @@ function accessTokens(db: Kysely<Tables>) {
 
 function usedAssertions(db: Kysely<Tables>) {
   return {
+    async has(iss: string, jti: string): Promise<boolean> {
+      const row = await db
+        .selectFrom('used_assertions')
+        .select('jti')
+        .where('iss', '=', iss)
+        .where('jti', '=', jti)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+
     /** Notes that an assertion was used, until `keepUntil` (Unix seconds); false when it was before. */
     async use(iss: string, jti: string, keepUntil: number): Promise<boolean> {
       const result = await db

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { test } from 'node:test'
 import { parseBounds } from '../../src/identities/bounds.ts'
-import { type Configuration, examine } from '../../src/identities/examine.ts'
+import type { Configuration } from '../../src/identities/checks.ts'
+import { examine } from '../../src/identities/examine.ts'
 import { testClock } from '../server.ts'
 import {
   configPath,

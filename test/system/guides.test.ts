@@ -139,3 +139,13 @@ test('a script with a static key logs in', needs('curl', 'openssl'), async (t) =
   assert.match(printed.join(''), /^Key +State/m)
   assert.deepEqual(faultsIn(server.log()), [])
 })
+
+test('a client exchanges, asserts and revokes by OAuth', needs('curl', 'openssl'), async (t) => {
+  const { server, url, folder, env } = await startServer(t)
+  const printed = await follow(t, {
+    ...{ page: 'oauth.md', folder, env },
+    replace: { [SERVER]: url },
+  })
+  assert.match(printed.join(''), /\{"active":false\}/)
+  assert.deepEqual(faultsIn(server.log()), [])
+})
