@@ -44,6 +44,14 @@ async function prepare(server: ServerProcess, { jwksUrl, token }: IssuerFacts): 
   return JSON.stringify({ identityId: id, jwt: token })
 }
 
+/** What a token is used for here: the least that the surface answers to one. */
+async function useRequest(server: ServerProcess, body: string): Promise<string> {
+  const { accessToken } = await must(server, '/auth/jwt-auth/login', JSON.parse(body))
+  return requestText('GET', '/api/v1/identities/details', {
+    Authorization: `Bearer ${accessToken}`,
+  })
+}
+
 const loginRequest = (body: string) =>
   requestText('POST', '/api/v1/auth/jwt-auth/login', JSON_TYPE, body)
 
@@ -93,9 +101,10 @@ export async function identities(bench: Bench): Promise<Line[]> {
   try {
     const facts = (await messageFrom(issuer)) as IssuerFacts
     const told = (await messageFrom(provider)) as { port: number; bodies: Record<string, string> }
+    const body = await prepare(small, facts)
     const ours = {
       ...{ port: portOf(small.url), pid: small.pid, status: 200, connections: CONNECTIONS },
-      request: loginRequest(await prepare(small, facts)),
+      request: loginRequest(body),
     }
     const theirs = {
       ...{ port: told.port, pid: provider.pid ?? 0, status: 200, connections: CONNECTIONS },
@@ -108,16 +117,19 @@ export async function identities(bench: Bench): Promise<Line[]> {
     await first.stop()
     fill(folder, facts.jwksUrl)
     full = await bench.start({ folder, settings: SETTINGS })
-    const fullSide = {
-      ...{ ...ours, port: portOf(full.url), pid: full.pid },
-      request: loginRequest(await prepare(full, facts)),
-    }
-    const loginFull = await compare(bench, [fullSide, ours])
+    const fullBody = await prepare(full, facts)
+    const there = { ...ours, port: portOf(full.url), pid: full.pid }
+    const loginFull = await compare(bench, [{ ...there, request: loginRequest(fullBody) }, ours])
+    const useFull = await compare(bench, [
+      { ...there, request: await useRequest(full, fullBody) },
+      { ...ours, request: await useRequest(small, body) },
+    ])
     const [before, after] = await Promise.all([residentBytes(small), residentBytes(full)])
     return [
       ratioLine('Login ES256, over oidc-provider client_credentials', login, 1),
       ...(await authentication(bench, facts)),
       ratioLine('Login, full database over an empty one', loginFull, 1 / SLOWER),
+      ratioLine('Use of a token, full database over an empty one', useFull, 1 / SLOWER),
       limitLine(
         'Memory of a full database beside an empty one',
         Math.max(0, after - before) / 2 ** 20,

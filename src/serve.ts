@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,10 +10,16 @@ import { isProblem, Problem } from './errors.ts'
 import { createLogger } from './http/log.ts'
 import { replaceTls } from './http/server.ts'
 import { createAeadProvider } from './kek/aead.ts'
+import { makeFolder } from './kek/files.ts'
 import { loadOrCreateKek } from './kek/kek-file.ts'
 import { printBanner } from './serve/banner.ts'
 import { listen, readTls } from './serve/listen.ts'
-import { adoptGiven, chooseManagementToken, keepInFile } from './serve/management-token.ts'
+import {
+  adoptGiven,
+  chooseManagementToken,
+  isFileCurrent,
+  keepInFile,
+} from './serve/management-token.ts'
 import { readMigrations } from './store/migrations.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
@@ -72,7 +77,9 @@ export async function serve(args: readonly string[]): Promise<void> {
       open([provider], stopping.signal),
     )
     await withDeadline(opening, config, keyring)
-    printBanner(config, { port, database: databaseFile(config), token, isFirst })
+    const isCurrent = await isFileCurrent(token, access)
+    const database = databaseFile(config)
+    printBanner(config, { port, database, token, isFileCurrent: isCurrent, isFirst })
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
   } catch (error) {
     if (stopping.signal.aborted) return
@@ -107,7 +114,7 @@ const databaseFile = (config: Config): string => join(config.dataDir, 'keyringd.
 
 async function openStore(config: Config, log: Logger): Promise<Store> {
   const migrations = await readMigrations(fileURLToPath(new URL('migrations/sqlite', ROOT)))
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+  await makeFolder(config.dataDir).catch((cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new Problem('store_unusable', `The data folder cannot be made: ${why}.`, { cause })
   })

@@ -33,6 +33,9 @@ const KEYS = ['configurationType', 'jwksUrl', 'publicKeys'] as const
 /** An update writes these whole: what it leaves out of them is reset (identity contract section 3). */
 const SOURCE = [...KEYS, 'jwksCaCert'] as const
 
+/** Seconds; the API's own default, which is the imitated one, is 30 days. */
+const NEW = { boundClaims: {}, accessTokenTTL: 900 }
+
 /**
  * Attaches a configuration, or changes the one that is attached; what is left out stays as it is, the source too where
  * nothing of it is named but its CA. @throws Problem `command_failed`, `wrong_usage` when there is no source at all
@@ -56,7 +59,7 @@ export async function saveJwtAuth(
     if (!namesSource) {
       throw usage('There is no configuration to change yet: -jwks-url or -public-key is needed')
     }
-    return save('POST', { boundClaims: {}, ...given }, 'Attached JWT auth to')
+    return save('POST', { ...NEW, ...given }, 'Attached JWT auth to')
   }
   const changed = 'Changed JWT auth of'
   const { identityJwtAuth } = (await client.json<JwtAuthReply>('GET', path)).value

@@ -60,7 +60,7 @@ export interface BoundCheck {
 /** Of one configuration: all entries of all lists, and the characters of all bounds with their paths. */
 export const MAX_ENTRIES = 256
 export const MAX_SIZE = 16 * 1024
-/** Of all matches of one token together: one of the longest pattern with the longest value, some 50 ms. */
+/** Of all matches of one token together: one of the longest pattern with the longest value, under 100 ms. */
 const MAX_STEPS = 5_000_000
 
 type Claims = Record<string, unknown>

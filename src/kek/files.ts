@@ -91,11 +91,12 @@ async function writeNew(path: string, text: string, mode: number): Promise<void>
   }
 }
 
-/** Like `mkdir -p`, but durable: a new folder is so once the one above it is synced. */
-async function makeFolder(folder: string): Promise<void> {
+/** Like `mkdir -p`, mode 0700, but durable: a new folder is so once the one above it is synced. Throws as `mkdir`. */
+export async function makeFolder(folder: string): Promise<void> {
   if (await makeOne(folder)) return
   await makeFolder(dirname(folder))
-  await makeOne(folder)
+  // The folder above is there: what is missing now is a file system that takes folders.
+  if (!(await makeOne(folder))) await mkdir(folder, 0o700)
 }
 
 /** Answers false when the folder above is missing. Node's own recursive mkdir never ends in /proc. */

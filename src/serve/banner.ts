@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import type { Config } from '../config.ts'
 import type { ManagementToken } from './management-token.ts'
 
@@ -9,16 +8,19 @@ export interface Ready {
   port: number
   database: string
   token: ManagementToken
+  /** The token's file holds the one that counts. */
+  isFileCurrent: boolean
   /** This start made the first keys. */
   isFirst: boolean
 }
 
 /** Where everything is, and the first commands. The token itself goes to a terminal only, and once. */
-export function printBanner(config: Config, { port, database, token, isFirst }: Ready): void {
+export function printBanner(config: Config, ready: Ready): void {
+  const { port, database, isFirst } = ready
   const scheme = config.tlsCertFile ? 'https' : 'http'
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`
-  const { where, secret } = describeToken(config, token)
+  const { where, secret } = describeToken(config, ready)
   const lines = [
     `keyringd serves ${url}`,
     `  data   ${database}`,
@@ -39,7 +41,10 @@ export function printBanner(config: Config, { port, database, token, isFirst }: 
 }
 
 /** Where the management token is, and what a shell puts in its place. */
-function describeToken(config: Config, token: ManagementToken): { where: string; secret: string } {
+function describeToken(
+  config: Config,
+  { token, isFileCurrent }: Ready,
+): { where: string; secret: string } {
   const { managementTokenFile } = config
   const fromFile = (file: string) => ({ where: `in ${file}`, secret: `$(cat ${shellWord(file)})` })
   if (managementTokenFile !== undefined) return fromFile(managementTokenFile)
@@ -48,9 +53,9 @@ function describeToken(config: Config, token: ManagementToken): { where: string;
   if (token.isNew && process.stderr.isTTY) {
     return { ...fromFile(token.file), where: `${token.value} (kept in ${token.file})` }
   }
-  return existsSync(token.file)
-    ? fromFile(token.file)
-    : { where: 'the one that an earlier start was given', secret }
+  if (isFileCurrent) return fromFile(token.file)
+  const how = 'another start with KEYRINGD_MANAGEMENT_TOKEN (32 characters or more) replaces it'
+  return { where: `the one that an earlier start was given; ${how}`, secret }
 }
 
 const shellWord = (word: string): string =>

@@ -28,6 +28,16 @@ export function chooseManagementToken(config: Config, databaseEmpty: boolean): M
   return { value: newApiToken(), file, given: false, isNew: true }
 }
 
+/** Whether the file still holds the token that counts: another one may have been given at a start in between. */
+export async function isFileCurrent(
+  { file }: ManagementToken,
+  access: Server['access'],
+): Promise<boolean> {
+  const kept = await readFile(file, 'utf8').catch(() => '')
+  const { principal } = await access.authenticate({ authorization: `Bearer ${kept.trim()}` }, '')
+  return principal.id === 'token:management'
+}
+
 /** Has a server that was started before take the token that the settings give now. */
 export async function adoptGiven(
   { value, given }: ManagementToken,

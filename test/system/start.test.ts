@@ -101,6 +101,9 @@ test('a data folder that cannot be made is refused', async (t) => {
   const home = makeHome(t)
   writeFileSync(join(home, 'file'), 'mine')
   await refuses(t, home, { DATA_DIR: join(home, 'file/data') }, /data folder cannot be made/)
+  if (process.platform === 'linux') {
+    await refuses(t, home, { DATA_DIR: '/proc/keyringd/data' }, /data folder cannot be made/)
+  }
   assert.equal(readFileSync(join(home, 'file'), 'utf8'), 'mine')
   assert.equal(existsSync(filesOf(home).kek), false, 'no KEK without a database')
 })
@@ -309,6 +312,23 @@ test('another MANAGEMENT_TOKEN at a restart replaces the old one; none leaves it
   const file = join(home, 'token')
   writeFileSync(file, `${first}\n`)
   assert.deepEqual(await status({ MANAGEMENT_TOKEN_FILE: file }, first, second), [200, 401])
+})
+
+test('a file that holds the token no more is not named, and the start says how to replace the token', async (t) => {
+  const home = makeHome(t)
+  const banner = async (settings: Record<string, string> = {}) => {
+    const server = start(t, home, { settings: { ...FAST, ...settings } })
+    await server.ready()
+    assert.equal((await server.end()).code, 0)
+    return server.stderr
+  }
+  const { token } = filesOf(home)
+  assert.ok((await banner()).includes(`token  in ${token}`))
+  assert.ok((await banner()).includes(`token  in ${token}`))
+  await banner({ MANAGEMENT_TOKEN: randomBytes(24).toString('hex') })
+  const after = await banner()
+  assert.ok(!after.includes(token))
+  assert.match(after, /another start with KEYRINGD_MANAGEMENT_TOKEN .* replaces it/)
 })
 
 test('a clock that was set back freezes what cannot be undone until somebody confirms it', async (t) => {
