@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { SignJWT } from 'jose'
+import { postSlowly } from '../loopback.ts'
 import { MANAGEMENT_TOKEN, type TestServer, type TestServerOptions, testServer } from '../server.ts'
 
 // The identities surface in a test: the whole application, and issuers of the workloads' own tokens.
@@ -141,22 +141,7 @@ export async function slowly(
 ): Promise<number | undefined> {
   if (!app.server.listening) await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
-  const payload = JSON.stringify(what.body)
-  const client = request({
-    ...{ host: '127.0.0.1', port, method: 'POST', path: what.path, agent: false },
-    headers: {
-      ...{ authorization: `Bearer ${what.token}`, 'content-length': payload.length },
-      ...{ 'content-type': 'application/json', expect: '100-continue' },
-    },
-  })
-  t.after(() => client.destroy())
-  client.flushHeaders()
-  await once(client, 'continue')
-  await meanwhile()
-  client.end(payload)
-  const [response] = await once(client, 'response')
-  response.resume()
-  return response.statusCode
+  return postSlowly(t, port, what, meanwhile)
 }
 
 /** Unix seconds of the test's clock. */

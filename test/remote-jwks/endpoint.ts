@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { createGuardedFetch, DEFAULT_LIMITS, type FetchRules } from '../../src/remote-jwks/fetch.ts'
+import { listenOn } from '../loopback.ts'
 
 // A real endpoint on loopback, and a guarded fetch that may reach it.
 
@@ -35,13 +35,7 @@ export async function endpoint(t: TestContext, listener?: RequestListener): Prom
   connections.closed = async () => {
     while (connections.open > 0) await once(server, 'gone')
   }
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await listenOn(t, server)
   return {
     ...{ url: `http://127.0.0.1:${port}/jwks.json`, port, seen, connections },
     answer(next) {

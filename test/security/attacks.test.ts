@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
-import { once } from 'node:events'
-import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { signCompact, thumbprint, toPublicJwk } from '../../src/core/index.ts'
 import { onDisk } from '../keyring/on-disk.ts'
+import { postSlowly } from '../loopback.ts'
 import { MANAGEMENT_TOKEN, type TestServer, testServer } from '../server.ts'
 
 // What an attacker tried, and what has to come of it (docs/threat-model.md).
@@ -27,22 +26,7 @@ async function slowly(
 ): Promise<number | undefined> {
   await server.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = server.app.server.address() as AddressInfo
-  const payload = JSON.stringify(what.body)
-  const client = request({
-    ...{ host: '127.0.0.1', port, method: 'POST', path: what.path, agent: false },
-    headers: {
-      ...{ authorization: `Bearer ${what.token}`, 'content-length': payload.length },
-      ...{ 'content-type': 'application/json', expect: '100-continue' },
-    },
-  })
-  t.after(() => client.destroy())
-  client.flushHeaders()
-  await once(client, 'continue')
-  await meanwhile()
-  client.end(payload)
-  const [response] = await once(client, 'response')
-  response.resume()
-  return response.statusCode
+  return postSlowly(t, port, what, meanwhile)
 }
 
 for (const [how, meanwhile] of [

@@ -1,14 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 import { SignJWT } from 'jose'
+import { listenOn } from '../loopback.ts'
 
 // Issuers on loopback whose tokens have the claims of the real ones.
 
@@ -50,13 +49,7 @@ export async function startIssuer(t: TestContext, options: IssuerOptions): Promi
       (error: unknown) => response.destroy(error as Error),
     )
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await listenOn(t, server)
   const url = `${tls ? 'https' : 'http'}://127.0.0.1:${port}${base}`
   const issuer: Issuer = {
     url,

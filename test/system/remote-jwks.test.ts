@@ -11,6 +11,7 @@ import { rootCertificates } from 'node:tls'
 import { promisify } from 'node:util'
 import { isProblem } from '../../src/errors.ts'
 import { createGuardedFetch } from '../../src/remote-jwks/fetch.ts'
+import { listenOn } from '../loopback.ts'
 import { needs } from '../needs.ts'
 
 // Key sets fetched over TLS from servers with certificates of our making.
@@ -58,13 +59,7 @@ async function endpoint(t: TestContext, tls: object) {
     response.end('{"keys":[]}')
   })
   server.on('secureConnection', (socket) => names.push(socket.servername))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await listenOn(t, server)
   return { port, names, requests: () => requests }
 }
 
