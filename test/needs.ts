@@ -21,7 +21,8 @@ export function vectorsDir(t: TestContext): string | undefined {
   return folder || undefined
 }
 
-function absent(what: string): string {
+/** The words of a skip; throws where everything is required. */
+export function absent(what: string): string {
   if (process.env.KEYRINGD_REQUIRE_ALL === '1') throw new Error(`needs ${what}`)
   return `needs ${what}`
 }

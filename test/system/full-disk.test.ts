@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createLocalJWKSet, jwtVerify } from 'jose'
-import { needs } from '../needs.ts'
+import { absent, needs } from '../needs.ts'
 import { type Answer, makeHome, request, type Server, start } from './process.ts'
 
 // A disk without space: what must be written fails with an error of the surface's own form and changes nothing, what
@@ -18,8 +18,8 @@ interface Disk {
 }
 
 /**
- * A file system of its own, filled to the last byte. Undefined, and the test is skipped, where nobody may mount one:
- * root in a container may not, either, and the limit below needs no rights.
+ * A file system of its own, filled to the last byte. Undefined, and the test is skipped, where nobody may mount one,
+ * unless everything is required; the limit below needs no rights.
  */
 function smallDisk(t: TestContext): Disk | undefined {
   const data = mkdtempSync(join(tmpdir(), 'keyringd-system-disk-'))
@@ -28,7 +28,7 @@ function smallDisk(t: TestContext): Disk | undefined {
     execFileSync('mount', options, { stdio: 'pipe' })
   } catch (error) {
     rmSync(data, { recursive: true })
-    t.skip(`needs the right to mount a tmpfs (${reasonOf(error)})`)
+    t.skip(absent(`the right to mount a tmpfs (${reasonOf(error)})`))
     return undefined
   }
   t.after(() => {
