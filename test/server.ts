@@ -84,7 +84,7 @@ export function countingIds(seed = 0): () => string {
   let next = seed
   return () => {
     const hex = (++next).toString(16).padStart(8, '0')
-    return `${hex}-0000-4000-8000-000000000000`
+    return `${hex}-0000-4000-8000-0000${hex}`
   }
 }
 

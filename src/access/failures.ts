@@ -60,6 +60,7 @@ export function createFailures(
   return {
     /** @throws Problem `rate_limited`, with `retryAfter` in seconds */
     check(account: string, address: string): void {
+      if (windows.size === 0) return
       const { from, of, both } = names(account, address)
       refuseIfOver(current(from))
       if (current(both)) refuseIfOver(current(of))

@@ -83,8 +83,11 @@ export const isBase64url = (text: string): boolean =>
   Buffer.from(text, 'base64url').toString('base64url') === text
 
 function decodeExact(segment: string, name: string): Uint8Array {
-  if (!isBase64url(segment)) throw malformed(`The ${name} is not exact base64url`)
-  return Buffer.from(segment, 'base64url')
+  const bytes = Buffer.from(segment, 'base64url')
+  if (bytes.toString('base64url') !== segment) {
+    throw malformed(`The ${name} is not exact base64url`)
+  }
+  return bytes
 }
 
 function screenHeader(header: unknown): JoseHeader {

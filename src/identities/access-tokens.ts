@@ -1,4 +1,4 @@
-import type { Context, Principal } from '../context.ts'
+import { type Context, type Principal, timeOrderedId } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import { SECOND, toMillis, toSeconds } from '../time.ts'
 import type { Account, Directory } from './directory.ts'
@@ -112,7 +112,8 @@ export function createAccessTokens(parts: AccessTokenParts) {
       if (grant?.audience !== undefined) await checkAddress(account, grant.address)
       const at = seconds()
       const family: Family = {
-        ...{ jti: newId(), creationEpoch: at, uses: row.accessTokenNumUsesLimit },
+        ...{ jti: timeOrderedId(newId(), toMillis(now())), creationEpoch: at },
+        uses: row.accessTokenNumUsesLimit,
         ...{ ttl: row.accessTokenTtl, maxTtl: row.accessTokenMaxTtl },
       }
       const lifetime = lifetimeOf({ ...family, now: at, ceiling })

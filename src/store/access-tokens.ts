@@ -1,5 +1,5 @@
 import { type Insertable, type Kysely, type Selectable, sql } from 'kysely'
-import { hot } from './hot.ts'
+import { type Direct, hot } from './hot.ts'
 import type { AccessTokensTable, Tables } from './schema.ts'
 
 /** What is known of an access token that was issued; the token itself is not stored. */
@@ -47,14 +47,15 @@ const takeUse = hot<{ id: string }>((db, { id }) =>
 )
 
 /** Access tokens of identities, and the assertions of others that were used once. */
-export function accessTokenQueries(db: Kysely<Tables>) {
-  return { accessTokens: accessTokens(db), usedAssertions: usedAssertions(db) }
+export function accessTokenQueries(direct: Direct) {
+  return { accessTokens: accessTokens(direct), usedAssertions: usedAssertions(direct.db) }
 }
 
-function accessTokens(db: Kysely<Tables>) {
+function accessTokens(direct: Direct) {
+  const { db } = direct
   return {
     async insert(token: AccessTokenRow): Promise<void> {
-      await insert(db, {
+      await insert(direct, {
         ...{ id: token.id, identity_id: token.identityId, config_id: token.configId },
         ...{ creation_epoch: token.creationEpoch, uses_left: token.usesLeft ?? null },
         ...{ revoked_at: token.revokedAt ?? null, keep_until: token.keepUntil },
@@ -75,7 +76,7 @@ function accessTokens(db: Kysely<Tables>) {
      * token whose uses are not counted.
      */
     async consumeUse(id: string): Promise<boolean> {
-      const { numAffectedRows } = await takeUse(db, { id })
+      const { numAffectedRows } = await takeUse(direct, { id })
       return numAffectedRows === 1n
     },
 

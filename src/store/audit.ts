@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
-import type { Insertable, Kysely } from 'kysely'
+import { hash } from 'node:crypto'
+import { type Insertable, sql } from 'kysely'
 import { type Instant, toMillis } from '../time.ts'
-import { hot } from './hot.ts'
-import type { AuditEventsTable, Tables } from './schema.ts'
+import { type Direct, hot } from './hot.ts'
+import type { AuditEventsTable } from './schema.ts'
 
 /** Something that happened, as it is recorded in its transaction and told after the commit. */
 export interface AuditEvent {
@@ -30,14 +30,16 @@ export function chainHash(
   previous: Uint8Array,
   fields: readonly (string | bigint | number)[],
 ): Uint8Array {
-  const hash = createHash('sha256').update(previous)
-  for (const field of fields) {
-    const bytes = Buffer.from(String(field))
-    const length = Buffer.alloc(4)
-    length.writeUInt32BE(bytes.length)
-    hash.update(length).update(bytes)
+  const texts = fields.map(String)
+  const lengths = texts.map((text) => Buffer.byteLength(text))
+  const all = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + 4 + length, previous.length))
+  all.set(previous)
+  let at = previous.length
+  for (const [index, text] of texts.entries()) {
+    at = all.writeUInt32BE(lengths[index] ?? 0, at)
+    at += all.write(text, at)
   }
-  return hash.digest()
+  return hash('sha256', all, 'buffer')
 }
 
 const insert = hot<Insertable<AuditEventsTable>>((db, event) =>
@@ -48,21 +50,27 @@ const insert = hot<Insertable<AuditEventsTable>>((db, event) =>
   }),
 )
 
+const selectHead = hot<{ writer: string }>((db, { writer }) =>
+  db
+    .selectFrom('audit_events')
+    .select(['seq', 'hash'])
+    .where('writer', '=', writer)
+    .orderBy('seq', 'desc')
+    .limit(sql.lit(1)),
+)
+
 /** Appends to this writer's chain; `told` collects what is announced after the commit. */
 export function auditQueries(
-  db: Kysely<Tables>,
+  direct: Direct,
   writer: string,
   now: () => Instant,
   told: AuditEvent[],
 ) {
+  const { db } = direct
+
   async function head() {
-    return db
-      .selectFrom('audit_events')
-      .select(['seq', 'hash'])
-      .where('writer', '=', writer)
-      .orderBy('seq', 'desc')
-      .limit(1)
-      .executeTakeFirst()
+    const { rows } = await selectHead(direct, { writer })
+    return rows[0] as { seq: bigint; hash: Uint8Array } | undefined
   }
 
   return {
@@ -75,12 +83,12 @@ export function auditQueries(
       const seq = (last?.seq ?? 0n) + 1n
       const at = toMillis(now())
       const text = JSON.stringify(detail)
-      const hash = chainHash(previous, [writer, seq, at, type, subject, principal, text])
-      await insert(db, {
+      const link = chainHash(previous, [writer, seq, at, type, subject, principal, text])
+      await insert(direct, {
         ...{ writer, seq, at, type, subject, principal, detail: text },
-        ...{ previous_hash: previous, hash },
+        ...{ previous_hash: previous, hash: link },
       })
-      const event = { writer, seq, at, type, subject, principal, detail, hash }
+      const event = { writer, seq, at, type, subject, principal, detail, hash: link }
       told.push(event)
       return event
     },

@@ -1,7 +1,28 @@
-import { type Compilable, CompiledQuery, type Kysely, type QueryResult } from 'kysely'
+import type { Compilable, CompiledQuery, DatabaseConnection, Kysely, QueryResult } from 'kysely'
 import type { Tables } from './schema.ts'
 
-// To build and compile a query takes ten times as long as to run it. What every login or request runs is compiled once.
+// To build and compile a query takes ten times as long as to run it, and Kysely's executor as long as that again. What
+// every login or request runs is compiled once and goes straight to the connection.
+
+/** Where hot queries run: a transaction, or any connection. */
+export interface Direct {
+  db: Kysely<Tables>
+  /** Dialect and plugins: a query compiled for one place is for no other. */
+  place: string
+  execute(query: CompiledQuery): Promise<QueryResult<unknown>>
+}
+
+/** `connection` is what `db` is bound to, where it is; else each query waits for one. */
+export function directly(db: Kysely<Tables>, connection?: DatabaseConnection): Direct {
+  const { adapter, plugins } = db.getExecutor()
+  return {
+    db,
+    place: `${adapter.constructor.name} ${plugins.length}`,
+    execute: connection
+      ? (query) => connection.executeQuery(query)
+      : (query) => db.getExecutor().provideConnection((one) => one.executeQuery(query)),
+  }
+}
 
 /** Stands for a parameter while the query is compiled. */
 class Slot {
@@ -12,7 +33,7 @@ class Slot {
 }
 
 interface Compiled {
-  sql: string
+  query: CompiledQuery
   /** The names of the parameters, in the order of their places. */
   order: readonly string[]
 }
@@ -26,23 +47,21 @@ export function hot<Params extends Record<string, unknown>>(
 ) {
   const compiled = new Map<string, Compiled>()
 
-  function compile(db: Kysely<Tables>): Compiled {
+  // What only reads has a plugin that refuses all else when it compiles: it must see the query, too.
+  function compile({ db, place }: Direct): Compiled {
     const slots = new Proxy({} as Params, { get: (_, name) => new Slot(String(name)) })
-    const { sql, parameters } = build(db, slots).compile()
-    const order = parameters.map((value) => {
+    const query = build(db, slots).compile()
+    const order = query.parameters.map((value) => {
       if (value instanceof Slot) return value.name
-      throw new Error(`A hot query has a parameter that is none of its own: ${sql}`)
+      throw new Error(`A hot query has a parameter that is none of its own: ${query.sql}`)
     })
-    return { sql, order }
+    const made = { query, order }
+    compiled.set(place, made)
+    return made
   }
 
-  return async (db: Kysely<Tables>, params: Params): Promise<QueryResult<unknown>> => {
-    // What only reads has a plugin that refuses all else when it compiles: it must see the query, too.
-    const { adapter, plugins } = db.getExecutor()
-    const place = `${adapter.constructor.name} ${plugins.length}`
-    const known = compiled.get(place) ?? compile(db)
-    compiled.set(place, known)
-    const values = known.order.map((name) => params[name])
-    return db.executeQuery(CompiledQuery.raw(known.sql, values))
+  return async (direct: Direct, params: Params): Promise<QueryResult<unknown>> => {
+    const { query, order } = compiled.get(direct.place) ?? compile(direct)
+    return direct.execute({ ...query, parameters: order.map((name) => params[name]) })
   }
 }

@@ -1,7 +1,7 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { GrantRow } from './access.ts'
-import { hot } from './hot.ts'
-import type { IdentitiesTable, JwtAuthConfigsTable, Tables } from './schema.ts'
+import { type Direct, hot } from './hot.ts'
+import type { IdentitiesTable, JwtAuthConfigsTable } from './schema.ts'
 
 /** An identity as stored. Times are Unix milliseconds. */
 export interface IdentityRow {
@@ -116,11 +116,12 @@ const version = hot<{ identityId: string }>((db, { identityId }) =>
 )
 
 /** Identities and how they log in. */
-export function identityQueries(db: Kysely<Tables>, newId: () => string) {
-  return { identities: identities(db, newId), jwtAuth: jwtAuth(db) }
+export function identityQueries(direct: Direct, newId: () => string) {
+  return { identities: identities(direct, newId), jwtAuth: jwtAuth(direct) }
 }
 
-function identities(db: Kysely<Tables>, newId: () => string) {
+function identities(direct: Direct, newId: () => string) {
+  const { db } = direct
   return {
     async insert(identity: IdentityRow): Promise<void> {
       await db
@@ -197,7 +198,7 @@ function identities(db: Kysely<Tables>, newId: () => string) {
 
     /** Does not count as a change of the identity. `at` in Unix milliseconds. */
     async setLastLogin(id: string, method: string, at: number): Promise<void> {
-      await setLastLogin(db, { id, method, at })
+      await setLastLogin(direct, { id, method, at })
     },
 
     async grantsOf(id: string): Promise<GrantRow[]> {
@@ -236,7 +237,8 @@ function identities(db: Kysely<Tables>, newId: () => string) {
   }
 }
 
-function jwtAuth(db: Kysely<Tables>) {
+function jwtAuth(direct: Direct) {
+  const { db } = direct
   return {
     /** False when the identity has a configuration already: of two at once, one wins. */
     async insert(config: JwtAuthRow): Promise<boolean> {
@@ -259,7 +261,7 @@ function jwtAuth(db: Kysely<Tables>) {
 
     /** Which configuration an identity has, and since when (Unix milliseconds); undefined when it has none. */
     async versionOf(identityId: string): Promise<{ id: string; updatedAt: number } | undefined> {
-      const { rows } = await version(db, { identityId })
+      const { rows } = await version(direct, { identityId })
       const [row] = rows as { id: string; updated_at: bigint }[]
       return row && { id: row.id, updatedAt: Number(row.updated_at) }
     },

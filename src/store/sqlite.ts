@@ -176,6 +176,8 @@ function prepareDatabase(database: Database.Database, isNew: boolean): void {
   if (isNew) database.pragma(`application_id = ${APPLICATION_ID}`)
   database.pragma('journal_mode = WAL')
   database.pragma('synchronous = FULL')
+  // 16 MB: what many commits change in the same pages is written back once.
+  database.pragma('wal_autocheckpoint = 4000')
   database.pragma('busy_timeout = 5000')
   database.pragma('foreign_keys = ON')
   // The sealed half of a retired key is not to be found in free pages.
@@ -227,17 +229,22 @@ function createDriver(database: Database.Database): Driver {
   let last = Promise.resolve()
   let handOver = () => {}
   let begun = false
+  let isGivenUp = false
 
   const connection: DatabaseConnection = {
     async executeQuery<R>({ sql, parameters }: CompiledQuery) {
-      // On a full disk SQLite rolls back by itself; what came next would be committed each on its own.
-      if (begun !== database.inTransaction) {
-        throw new Error('The database has given the transaction up.')
+      // What came next would be committed each on its own.
+      if (isGivenUp) throw new Error('The database has given the transaction up.')
+      try {
+        const statement = prepare(sql)
+        if (statement.reader) return { rows: statement.all(parameters) as R[] }
+        const { changes } = statement.run(parameters)
+        return { numAffectedRows: BigInt(changes), rows: [] }
+      } catch (error) {
+        // On a full disk, say, SQLite rolls back by itself.
+        isGivenUp = begun && !database.inTransaction
+        throw error
       }
-      const statement = prepare(sql)
-      if (statement.reader) return { rows: statement.all(parameters) as R[] }
-      const { changes } = statement.run(parameters)
-      return { numAffectedRows: BigInt(changes), rows: [] }
     },
     async *streamQuery() {
       yield await Promise.reject(new Error('streaming is not used'))
@@ -259,11 +266,13 @@ function createDriver(database: Database.Database): Driver {
       begun = true
     },
     async commitTransaction() {
+      if (isGivenUp) throw new Error('The database has given the transaction up.')
       prepare('commit').run()
       begun = false
     },
     async rollbackTransaction() {
       begun = false
+      isGivenUp = false
       if (database.inTransaction) prepare('rollback').run()
     },
     releaseConnection: async () => handOver(),

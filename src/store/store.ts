@@ -1,9 +1,10 @@
-import { type Kysely, sql } from 'kysely'
+import { CompiledQuery, type DatabaseConnection, type Kysely } from 'kysely'
 import type { Instant } from '../time.ts'
 import { accessQueries } from './access.ts'
 import { accessTokenQueries } from './access-tokens.ts'
 import { type AuditEvent, auditQueries } from './audit.ts'
 import { lend, readOnly } from './guards.ts'
+import { type Direct, directly } from './hot.ts'
 import { identityQueries } from './identities.ts'
 import { keyQueries } from './keys.ts'
 import { operationQueries } from './operation.ts'
@@ -50,14 +51,18 @@ export interface StoreParts {
 }
 
 const GROUP_LIMIT = 512
+const SAVEPOINT = CompiledQuery.raw('savepoint caller')
+const RELEASE = CompiledQuery.raw('release savepoint caller')
+const ROLLBACK = CompiledQuery.raw('rollback to savepoint caller')
 const ATTEMPTS = 10
 
-function createTx(db: Kysely<Tables>, parts: StoreParts, told: AuditEvent[]) {
+function createTx(direct: Direct, parts: StoreParts, told: AuditEvent[]) {
+  const { db } = direct
   return {
     ...operationQueries(db, parts.now),
     ...accessQueries(db, parts.newId),
-    ...identityQueries(db, parts.newId),
-    ...accessTokenQueries(db),
+    ...identityQueries(direct, parts.newId),
+    ...accessTokenQueries(direct),
     rings: ringQueries(db),
     keys: keyQueries(db),
     rootKeys: rootKeyQueries(db),
@@ -65,9 +70,13 @@ function createTx(db: Kysely<Tables>, parts: StoreParts, told: AuditEvent[]) {
     promises: promiseQueries(db),
     profiles: profileQueries(db),
     remoteJwks: remoteJwksQueries(db),
-    audit: auditQueries(db, parts.writer, parts.now, told),
+    audit: auditQueries(direct, parts.writer, parts.now, told),
   }
 }
+
+/** The one that a transaction is bound to. */
+const connectionOf = (trx: Kysely<Tables>): Promise<DatabaseConnection> =>
+  trx.getExecutor().provideConnection(async (connection) => connection)
 
 interface Job {
   run(tx: Tx): Promise<unknown>
@@ -95,16 +104,17 @@ export function createStore(parts: StoreParts): Store {
   }
 
   async function commit<T>(
-    work: (tx: Tx, db: Kysely<Tables>, told: AuditEvent[]) => Promise<T>,
+    work: (tx: Tx, direct: Direct, told: AuditEvent[]) => Promise<T>,
   ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         // Told before the connection is given back: the next commit cannot be told first.
         return await db.connection().execute(async (connection) => {
           const told: AuditEvent[] = []
-          const result = await connection
-            .transaction()
-            .execute((trx) => work(createTx(trx, parts, told), trx, told))
+          const result = await connection.transaction().execute(async (trx) => {
+            const direct = directly(trx, await connectionOf(trx))
+            return work(createTx(direct, parts, told), direct, told)
+          })
           tell(told)
           return result
         })
@@ -116,22 +126,22 @@ export function createStore(parts: StoreParts): Store {
 
   async function runGroup(jobs: readonly Job[]): Promise<void> {
     try {
-      const answers = await commit(async (tx, trx, told) => {
+      const answers = await commit(async (tx, direct, told) => {
         const settle: (() => void)[] = []
         for (const job of jobs) {
           const before = told.length
-          await sql`savepoint caller`.execute(trx)
+          await direct.execute(SAVEPOINT)
           try {
             const value = await lend(tx, job.run)
             settle.push(() => job.resolve(value))
           } catch (error) {
             if (parts.isRetryable(error)) throw error
             // Where the database gave the whole transaction up there is no savepoint, and `error` says why.
-            await sql`rollback to savepoint caller`.execute(trx).catch(() => Promise.reject(error))
+            await direct.execute(ROLLBACK).catch(() => Promise.reject(error))
             told.length = before
             settle.push(() => job.reject(error))
           }
-          await sql`release savepoint caller`.execute(trx)
+          await direct.execute(RELEASE)
         }
         return settle
       })
@@ -151,7 +161,7 @@ export function createStore(parts: StoreParts): Store {
   }
 
   return {
-    read: createTx(db.withPlugin(readOnly), parts, []),
+    read: createTx(directly(db.withPlugin(readOnly)), parts, []),
     transaction: (work) => commit((tx) => lend(tx, work)),
     grouped<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
       return new Promise<T>((resolve, reject) => {

@@ -57,6 +57,10 @@ interface Kind {
 /** The ids of the tests count from below 2^24. */
 const ID = /\b0[01][0-9a-f]{6}\b/g
 
+/** They count in their last group as well; there, a transcript has zeros. */
+const LAST = /(?<=-0000-4000-8000-0000)[0-9a-f]{8}\b/g
+const WHOLE = /\b(0[01][0-9a-f]{6})(-0000-4000-8000-0000)00000000\b/g
+
 const KINDS: Kind[] = [
   { found: ID, name: (count) => `key-${String(count).padStart(4, '0')}` },
   { found: /\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, name: (count) => `<jwt-${count}>` },
@@ -70,7 +74,7 @@ export function createNames(fixed: Record<string, string>) {
 
   return {
     hide(text: string): string {
-      let hidden = text.replace(/("requestId":")[^"]*/g, '$1<request>')
+      let hidden = text.replace(/("requestId":")[^"]*/g, '$1<request>').replace(LAST, '00000000')
       for (const [name, value] of Object.entries(fixed)) hidden = hidden.replaceAll(value, name)
       for (const [at, { found, name }] of KINDS.entries()) {
         hidden = hidden.replace(found, (value) => {
@@ -88,7 +92,7 @@ export function createNames(fixed: Record<string, string>) {
       let shown = text
       for (const [value, name] of names) shown = shown.replaceAll(name, value)
       for (const [name, value] of Object.entries(fixed)) shown = shown.replaceAll(name, value)
-      return shown
+      return shown.replace(WHOLE, '$1$2$1')
     },
   }
 }
