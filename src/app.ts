@@ -70,7 +70,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const { config, context, installation, version, tls } = options
   const { log, newId } = context
   const metrics = createMetrics()
-  const access = createAccess(context, { jwt: (token, address) => slice.bearer(token, address) })
+  const access = createAccess(context, { jwt: (...presented) => slice.bearer(...presented) })
   let draining = false
 
   const keyring = createKeyring({

@@ -88,8 +88,7 @@ export function createAuthenticator(
    * Decided once, without falling through: the management token whatever it looks like, an API token by its prefix; a
    * bearer that is neither may be a JWT. What is remembered is found at once.
    */
-  function find(token: string): Found | Promise<Found> {
-    const hash = hashToken(token)
+  function find(token: string, hash: Buffer): Found | Promise<Found> {
     const others = (first: Known | null): Found | Promise<Found> => {
       if (first && equalBytes(first.hash, hash)) return first
       if (!isApiToken(token)) return undefined
@@ -119,12 +118,13 @@ export function createAuthenticator(
     if (token === undefined) return { principal: anonymous, presented: false }
     if (token === '') return NOBODY
     const asOf = generation
+    const hash = hashToken(token)
     const settle = (known: Known | undefined): Answer => {
       if (known) return answer(known, asOf, () => authenticate(headers, address))
       const isForJwts = !isApiToken(token) && !headers['x-nomad-token']
-      return (isForJwts && jwt?.(token, address)) || NOBODY
+      return (isForJwts && jwt?.(token, address, hash)) || NOBODY
     }
-    const found = find(token)
+    const found = find(token, hash)
     return found instanceof Promise ? found.then(settle) : settle(found)
   }
 
@@ -145,5 +145,5 @@ export interface Authenticated {
 
 type Answer = Authenticated | Promise<Authenticated>
 
-/** Who presents a JWT of ours as a bearer; undefined when it is none of ours. */
-export type JwtBearer = (token: string, address: string) => Answer | undefined
+/** Who presents a JWT of ours as a bearer; undefined when it is none of ours. `digest` is its SHA-256. */
+export type JwtBearer = (token: string, address: string, digest: Buffer) => Answer | undefined

@@ -5,9 +5,14 @@ import type { Account, Directory } from './directory.ts'
 import { forAudience, type Grant, useUp } from './grant.ts'
 import { lifetimeOf } from './lifetime.ts'
 import type { TokenAnswer } from './schema.ts'
-import { createTokenCheck, incomplete, type TokenCheckParts, type Whose } from './token-check.ts'
+import {
+  type Checked,
+  createTokenCheck,
+  incomplete,
+  type TokenCheckParts,
+  type Whose,
+} from './token-check.ts'
 import { type AccessClaims, AUTH_METHOD, claimsOf, type Family, familyOf } from './token-claims.ts'
-import { isTrusted } from './trusted-ips.ts'
 
 // Access tokens of identities (identity contract, sections 8 to 11): JWTs of the `access` ring that anybody can verify
 // offline. What cannot be seen in the token, whether it was revoked and how often it may still be used, is asked here.
@@ -40,7 +45,7 @@ export function createAccessTokens(parts: AccessTokenParts) {
   const { context, directory, ceiling } = parts
   const { store, now, newId } = context
   const seconds = () => toSeconds(now())
-  const read = createTokenCheck({ ...parts, now: seconds })
+  const { read, recall } = createTokenCheck({ ...parts, now: seconds })
   /** Ids of revoked tokens → until when the marker is needed, in seconds. */
   const revoked = new Map<string, number>()
   /** Unix seconds of the last look at what can be forgotten. */
@@ -62,7 +67,7 @@ export function createAccessTokens(parts: AccessTokenParts) {
 
   /** @throws Problem `address_not_trusted`: against the configuration as it is now (section 5) */
   async function checkAddress({ jwtAuth, principal }: Account, address: string): Promise<void> {
-    if (isTrusted(jwtAuth?.row.accessTokenTrustedIps ?? [], address)) return
+    if (jwtAuth?.trusts(address)) return
     await parts.onDenied(principal, `trusted-address@${address}`)
     throw new Problem('address_not_trusted')
   }
@@ -72,13 +77,18 @@ export function createAccessTokens(parts: AccessTokenParts) {
    * @throws Problem `access_token_invalid`, `access_token_revoked`, `address_not_trusted`
    */
   async function check(token: string, address: string): Promise<Use> {
-    const { claims, holds } = await read(token).catch((error: unknown) => {
+    const checked = await read(token).catch((error: unknown) => {
       throw isProblem(error, 'access_token_foreign') ? incomplete() : error
     })
+    const { claims } = checked
     const account = await directory.get(claims.identityId)
     const why = revocation(claims, account)
     if (why !== undefined || !account) throw revokedProblem(`Failed to authorize: ${why}`)
     await checkAddress(account, address)
+    return useOf(checked, account)
+  }
+
+  function useOf({ claims, holds }: Checked, account: Account): Use {
     const stillHolds = () => holds() && !revoked.has(claims.jti) && directory.isCurrent(account)
     const principal = { ...account.principal, expiresAt: claims.exp * 1000 }
     return { claims, account, principal, stillHolds }
@@ -197,6 +207,18 @@ export function createAccessTokens(parts: AccessTokenParts) {
     revokeFamily,
 
     check,
+
+    /**
+     * What `use` would find, for the token with this SHA-256 as base64, where all that it asks is in memory and uses
+     * are not counted. Undefined: ask `use`, which also says why not.
+     */
+    recall(digest: string, address: string): Use | undefined {
+      const checked = recall(digest)
+      const account = checked && directory.recall(checked.claims.identityId)
+      if (!account || checked.claims.numUsesLimit !== undefined) return undefined
+      if (revocation(checked.claims, account) !== undefined) return undefined
+      return account.jwtAuth?.trusts(address) ? useOf(checked, account) : undefined
+    },
 
     /**
      * Who presents a token, for one use of it. Reads nothing but memory where uses are not counted.

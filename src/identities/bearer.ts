@@ -1,6 +1,6 @@
 import { anonymous, type Principal } from '../context.ts'
 import { isProblem, type Problem } from '../errors.ts'
-import type { AccessTokens } from './access-tokens.ts'
+import type { AccessTokens, Use } from './access-tokens.ts'
 
 // An access token as a credential: each request is one use of it.
 
@@ -8,8 +8,10 @@ export interface Presented {
   principal: Principal
   presented: true
   failure?: Problem
-  again?(): Presented | Promise<Presented>
+  again?(): Answer
 }
+
+type Answer = Presented | Promise<Presented>
 
 export interface BearerParts {
   tokens: AccessTokens
@@ -42,18 +44,21 @@ export function createBearer({ tokens, isOurKid }: BearerParts) {
   const recheck = (token: string, address: string): Promise<Presented> =>
     tokens.check(token, address).then(({ principal }) => ({ principal, presented: true }), refused)
 
-  async function use(token: string, address: string): Promise<Presented> {
-    const { principal, stillHolds } = await tokens.use(token, address)
-    const found: Presented = {
-      ...{ principal, presented: true },
-      again: () => (stillHolds() ? found : recheck(token, address)),
-    }
+  function presented(token: string, address: string, { principal, stillHolds }: Use): Presented {
+    const again = () => (stillHolds() ? found : recheck(token, address))
+    const found: Presented = { principal, presented: true, again }
     return found
   }
 
-  /** Who presents a token, from this address; undefined when it is none of ours. */
-  return (token: string, address: string): Promise<Presented> | undefined => {
+  /**
+   * Who presents a token, from this address; undefined when it is none of ours. `digest` is its SHA-256. At once where
+   * the token is remembered.
+   */
+  return (token: string, address: string, digest: Buffer): Answer | undefined => {
+    const known = tokens.recall(digest.toString('base64'), address)
+    if (known) return presented(token, address, known)
     const kid = kidOf(token)
-    return kid !== undefined && isOurKid(kid) ? use(token, address).catch(refused) : undefined
+    if (kid === undefined || !isOurKid(kid)) return undefined
+    return tokens.use(token, address).then((use) => presented(token, address, use), refused)
   }
 }

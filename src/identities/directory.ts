@@ -5,6 +5,7 @@ import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
 import type { Tx } from '../store/store.ts'
 import { type Bounds, parseBounds } from './bounds.ts'
 import { parseStaticKeys } from './static-keys.ts'
+import { compileTrusted } from './trusted-ips.ts'
 
 // Identities as logins and their tokens see them, in memory: everything compiled and unsealed once. A committed event
 // drops what it may have changed.
@@ -17,6 +18,8 @@ export interface Attached {
   /** The texts as they were written. */
   publicKeys: readonly string[]
   staticKeys: readonly VerificationKey[]
+  /** Whether its tokens may be used from this address. */
+  trusts(address: string): boolean
 }
 
 export interface Account {
@@ -71,6 +74,7 @@ export function createDirectory({ context, unseal, principalOf }: DirectoryParts
         ? Buffer.from(unseal(row, 'jwks_ca_cert_sealed')).toString()
         : '',
       staticKeys: row.configurationType === 'static' ? parseStaticKeys(publicKeys) : [],
+      trusts: compileTrusted(row.accessTokenTrustedIps),
     }
   }
 
@@ -105,6 +109,9 @@ export function createDirectory({ context, unseal, principalOf }: DirectoryParts
       remembered.set(id, found)
       return found
     },
+
+    /** What `get` would answer with at once; undefined: ask it. */
+    recall: (id: string): Account | undefined => remembered.get(id),
 
     /** Whether `account` is what `get` would answer with now. */
     isCurrent: (account: Account): boolean => remembered.get(account.identity.id) === account,

@@ -38,8 +38,6 @@ export const incomplete = () =>
     'Invalid identity access token claims, please re-authenticate',
   )
 
-export type TokenCheck = ReturnType<typeof createTokenCheck>
-
 export function createTokenCheck({ verify, keyOf, audience, now }: TokenCheckParts) {
   const remembered = new Map<string, Checked>()
 
@@ -67,16 +65,21 @@ export function createTokenCheck({ verify, keyOf, audience, now }: TokenCheckPar
     return { kid, key, claims }
   }
 
+  const recall = (digest: string): Checked | undefined => {
+    const known = remembered.get(digest)
+    return known?.holds() ? known : undefined
+  }
+
   /**
    * The claims of a token of ours that is in time. Whether it was revoked is not asked.
    * @throws Problem `access_token_invalid`; `access_token_foreign` for one that our key signed and that is no access
    * token of an identity for this server; `access_token_revoked` for one without the claims it needs; `not_ready`
    */
-  return async function read(token: string, whose: Whose = 'ours'): Promise<Checked> {
+  async function read(token: string, whose: Whose = 'ours'): Promise<Checked> {
     // Never the token itself: the memory would hold them all.
     const id = hash('sha256', token, 'base64')
-    const known = remembered.get(id)
-    if (known?.holds()) return known
+    const known = recall(id)
+    if (known) return known
     remembered.delete(id)
 
     const verifiedFor = audience()
@@ -85,6 +88,12 @@ export function createTokenCheck({ verify, keyOf, audience, now }: TokenCheckPar
     const checked: Checked = { claims, holds }
     if (whose === 'ours') remember(id, checked)
     return checked
+  }
+
+  return {
+    read,
+    /** What is known of the token with this SHA-256, as base64; undefined: read it. */
+    recall,
   }
 }
 

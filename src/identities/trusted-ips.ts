@@ -43,15 +43,24 @@ export function parseTrustedIp(text: string): TrustedIp {
  * written, and only IPv4 ranges hold it. False for what is no address, one with a zone included; an entry that does not
  * parse holds nothing.
  */
-export function isTrusted(ips: readonly TrustedIp[], address: string): boolean {
-  const client = parseAddress(address)
-  return client !== undefined && ips.some((ip) => contains(ip, client))
+export const isTrusted = (ips: readonly TrustedIp[], address: string): boolean =>
+  compileTrusted(ips)(address)
+
+/** `isTrusted` for many addresses; a caller mostly asks from the same one again. */
+export function compileTrusted(ips: readonly TrustedIp[]): (address: string) => boolean {
+  const ranges = ips.flatMap((ip) => toRange(ip) ?? [])
+  let last: { address: string; trusted: boolean } | undefined
+  return (address) => {
+    if (last?.address === address) return last.trusted
+    const client = parseAddress(address)
+    const trusted = client !== undefined && ranges.some((range) => contains(range, client))
+    last = { address, trusted }
+    return trusted
+  }
 }
 
-function contains(ip: TrustedIp, client: Address): boolean {
-  const range = toRange(ip)
-  if (range === undefined || range.address.kind() !== client.kind()) return false
-  return client.match(range.address, range.bits)
+function contains({ address, bits }: Range, client: Address): boolean {
+  return address.kind() === client.kind() && client.match(address, bits)
 }
 
 function toRange({ ipAddress, type, prefix }: TrustedIp): Range | undefined {

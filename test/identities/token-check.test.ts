@@ -18,7 +18,7 @@ function world() {
   const first = make()
   const keys = new Map([['k', first.publicKey]])
   const state = { now: 0, audience: AUDIENCE, verified: 0 }
-  const read = createTokenCheck({
+  const { read } = createTokenCheck({
     async verify(token, whose) {
       state.verified++
       return verifyToken(token, {
