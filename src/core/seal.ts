@@ -32,13 +32,18 @@ export interface SealContext {
  * endian.
  */
 export function encodeFields(parts: readonly (string | Uint8Array)[]): Uint8Array {
-  const chunks = parts.flatMap((part) => {
-    const bytes = typeof part === 'string' ? Buffer.from(part, 'utf8') : part
-    const length = Buffer.alloc(4)
-    length.writeUInt32BE(bytes.length)
-    return [length, bytes]
-  })
-  return Buffer.concat(chunks)
+  const lengths = parts.map((part) => Buffer.byteLength(part))
+  // One buffer, every byte of which is written: a row has two dozen parts, and a rotation many rows.
+  const all = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + 4 + length, 0))
+  let at = 0
+  for (const [index, part] of parts.entries()) {
+    const length = lengths[index] ?? 0
+    at = all.writeUInt32BE(length, at)
+    if (typeof part === 'string') all.write(part, at)
+    else all.set(part, at)
+    at += length
+  }
+  return all
 }
 
 /**
