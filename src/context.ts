@@ -46,9 +46,16 @@ export function timeOrderedId(id: string, at: number): string {
 }
 
 /** What a grant may name (product.md section 4). Names, never ids. */
-export interface Resource {
+export type Resource = RingResource | ServiceResource
+
+export interface RingResource {
   ring: string
   profile?: string
+}
+
+/** By its xml_id. */
+export interface ServiceResource {
+  deliveryService: string
 }
 
 /** Who acts. Namespaced: `token:ci`, `user:ann`, `identity:…`; `anonymous` and `system` stand alone. */

@@ -111,18 +111,22 @@ export function createAuthenticator(
 
   /**
    * Who presents these headers, from this address. A bad credential is `anonymous` with `presented`, never an error. At
-   * once where the credential is remembered.
+   * once where the credential is remembered. `bearer`: who a JWT is of at this place, where that is no access token.
    */
-  function authenticate(headers: IncomingHttpHeaders, address: string): Answer {
+  function authenticate(
+    headers: IncomingHttpHeaders,
+    address: string,
+    bearer: JwtBearer | undefined = jwt,
+  ): Answer {
     const token = tokenOf(headers)
     if (token === undefined) return { principal: anonymous, presented: false }
     if (token === '') return NOBODY
     const asOf = generation
     const hash = hashToken(token)
     const settle = (known: Known | undefined): Answer => {
-      if (known) return answer(known, asOf, () => authenticate(headers, address))
+      if (known) return answer(known, asOf, () => authenticate(headers, address, bearer))
       const isForJwts = !isApiToken(token) && !headers['x-nomad-token']
-      return (isForJwts && jwt?.(token, address, hash)) || NOBODY
+      return (isForJwts && bearer?.(token, address, hash)) || NOBODY
     }
     const found = find(token, hash)
     return found instanceof Promise ? found.then(settle) : settle(found)

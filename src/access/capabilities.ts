@@ -1,7 +1,9 @@
 // The one table of what may be granted, and of the roles (product.md section 4).
 
-/** What a grant may name: nothing, one ring, or one profile of a ring, which the ring includes. */
-export type Scope = 'all' | 'ring' | 'profile'
+/**
+ * What a grant may name: nothing, one ring, one profile of a ring, which the ring includes, or one delivery service.
+ */
+export type Scope = 'all' | 'ring' | 'profile' | 'delivery-service'
 
 /** Every capability, with the narrowest resource that a grant of it may name. */
 export const CAPABILITIES = {
@@ -21,12 +23,12 @@ export const CAPABILITIES = {
   'identity:edit-auth': 'all',
   'identity:revoke-auth': 'all',
   'identity:create-token': 'all',
-  'DS-SECURITY-KEY:READ': 'all',
-  'DS-SECURITY-KEY:CREATE': 'all',
-  'DS-SECURITY-KEY:UPDATE': 'all',
-  'DS-SECURITY-KEY:DELETE': 'all',
-  'DELIVERY-SERVICE:READ': 'all',
-  'DELIVERY-SERVICE:UPDATE': 'all',
+  'DS-SECURITY-KEY:READ': 'delivery-service',
+  'DS-SECURITY-KEY:CREATE': 'delivery-service',
+  'DS-SECURITY-KEY:UPDATE': 'delivery-service',
+  'DS-SECURITY-KEY:DELETE': 'delivery-service',
+  'DELIVERY-SERVICE:READ': 'delivery-service',
+  'DELIVERY-SERVICE:UPDATE': 'delivery-service',
   'external-security': 'all',
   'data-api-admin': 'all',
   'access-manage': 'all',

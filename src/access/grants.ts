@@ -1,31 +1,50 @@
 import type { Principal, Resource } from '../context.ts'
-import { CAPABILITIES, type Capability, isCapability, ROLES, type Role } from './capabilities.ts'
+import {
+  CAPABILITIES,
+  type Capability,
+  isCapability,
+  ROLES,
+  type Role,
+  type Scope,
+} from './capabilities.ts'
 
 // Grants: who may do what, on what. Pure.
 
-/** A capability on everything, or on one ring and its profiles, or on one profile. */
+/** A capability on everything, or on one ring and its profiles, on one profile, or on one delivery service. */
 export interface Grant {
   capability: Capability
   resource?: Resource
 }
 
 const NAME = '[A-Za-z0-9][A-Za-z0-9._-]{0,63}'
-const GRANT = new RegExp(`^([^@]+)(?:@ring:(${NAME})|@profile:(${NAME})/(${NAME}))?$`)
-const ORDER = ['all', 'ring', 'profile'] as const
+const XML_ID = '[^\\s./@]{1,48}'
+const GRANT = new RegExp(
+  `^([^@]+)(?:@ring:(${NAME})|@profile:(${NAME})/(${NAME})|@delivery-service:(${XML_ID}))?$`,
+)
+
+/** What a grant of a capability may name. */
+const SCOPES: Record<Scope, readonly Scope[]> = {
+  all: ['all'],
+  ring: ['all', 'ring'],
+  profile: ['all', 'ring', 'profile'],
+  'delivery-service': ['all', 'delivery-service'],
+}
 
 /**
- * Reads `capability[@ring:NAME|@profile:RING/NAME]`. Returns what is wrong, in words for the caller, when it is no
+ * Reads `capability[@ring:NAME|@profile:RING/NAME|@delivery-service:XML_ID]`. Returns what is wrong, in words for the caller, when it is no
  * grant or one that nobody may have: `sign` on everything belongs to the role `admin` alone.
  */
 export function parseGrant(text: string): Grant | string {
-  const [, capability = '', ring, profileRing, profile] = GRANT.exec(text) ?? []
-  if (!capability)
-    return 'Expected capability, capability@ring:NAME or capability@profile:RING/NAME'
+  const [, capability = '', ring, profileRing, profile, deliveryService] = GRANT.exec(text) ?? []
+  if (!capability) {
+    return 'Expected capability, capability@ring:NAME, capability@profile:RING/NAME or capability@delivery-service:XML_ID'
+  }
   if (!isCapability(capability)) return `There is no capability ${capability.slice(0, 64)}`
-  const resource = toResource(ring ?? profileRing, profile)
-  const named = profile !== undefined ? 'profile' : resource ? 'ring' : 'all'
-  if (ORDER.indexOf(named) > ORDER.indexOf(CAPABILITIES[capability])) {
-    return `${capability} cannot be limited to a ${named}`
+  const resource =
+    deliveryService === undefined ? toResource(ring ?? profileRing, profile) : { deliveryService }
+  const named = scopeOf(resource)
+  if (!SCOPES[CAPABILITIES[capability]].includes(named)) {
+    return `${capability} cannot be limited to a ${named.replace('-', ' ')}`
   }
   if (capability === 'sign' && !resource) {
     return 'sign needs @ring:NAME or @profile:RING/NAME; only the role admin signs for every ring'
@@ -38,9 +57,24 @@ function toResource(ring: string | undefined, profile: string | undefined): Reso
   return profile === undefined ? { ring } : { ring, profile }
 }
 
+function scopeOf(resource: Resource | undefined): Scope {
+  if (!resource) return 'all'
+  if ('deliveryService' in resource) return 'delivery-service'
+  return resource.profile === undefined ? 'ring' : 'profile'
+}
+
+/** The delivery services that grants name. */
+export const servicesIn = (grants: readonly Grant[]): string[] =>
+  grants.flatMap(({ resource }) =>
+    resource && 'deliveryService' in resource ? [resource.deliveryService] : [],
+  )
+
 /** The inverse of `parseGrant`. */
 export function formatGrant({ capability, resource }: Grant): string {
   if (!resource) return capability
+  if ('deliveryService' in resource) {
+    return `${capability}@delivery-service:${resource.deliveryService}`
+  }
   const { ring, profile } = resource
   return profile === undefined
     ? `${capability}@ring:${ring}`
@@ -50,9 +84,14 @@ export function formatGrant({ capability, resource }: Grant): string {
 /** Whether who holds `held` has all that `wanted` names. Reflexive and transitive. */
 export function covers(held: Grant, wanted: Grant): boolean {
   if (held.capability !== wanted.capability) return false
-  if (!held.resource) return true
-  if (held.resource.ring !== wanted.resource?.ring) return false
-  return held.resource.profile === undefined || held.resource.profile === wanted.resource.profile
+  const [on, asked] = [held.resource, wanted.resource]
+  if (!on) return true
+  if (!asked) return false
+  if ('deliveryService' in on) {
+    return 'deliveryService' in asked && on.deliveryService === asked.deliveryService
+  }
+  if ('deliveryService' in asked || on.ring !== asked.ring) return false
+  return on.profile === undefined || on.profile === asked.profile
 }
 
 /** What a role and grants come to. */
@@ -75,8 +114,10 @@ export const mayAnywhere =
     held.some(
       (grant) =>
         grant.capability === capability &&
-        (ring === undefined || grant.resource === undefined || grant.resource.ring === ring),
+        (ring === undefined || grant.resource === undefined || isIn(grant.resource, ring)),
     )
+
+const isIn = (resource: Resource, ring: string) => 'ring' in resource && resource.ring === ring
 
 /** The privilege boundary: what of `wanted` the caller has not got, as grants are written. Empty: all is covered. */
 export const missing = (caller: Principal, wanted: readonly Grant[]): string[] =>

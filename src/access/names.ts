@@ -8,8 +8,12 @@ import type { Grant, Tenants } from './grants.ts'
 
 export type Names = Awaited<ReturnType<typeof readNames>>
 
-/** The names of tenants, rings and profiles as they are in `tx`. */
-export async function readNames(tx: Tx) {
+/**
+ * The names of tenants, rings and profiles as they are in `tx`, and of the delivery services that are asked for: of
+ * those there may be a million.
+ */
+export async function readNames(tx: Tx, xmlIds: readonly string[] = []) {
+  const services = await tx.grantTargets.services(xmlIds)
   const tenantRows = await tx.tenants.list()
   const ringRows = await tx.rings.list()
   const tenantNames = new Map(tenantRows.map(({ id, name }) => [id, name]))
@@ -26,9 +30,13 @@ export async function readNames(tx: Tx) {
     tenantRows.map(({ name, parent_id }) => [name, tenantNames.get(parent_id ?? '')]),
   )
 
-  function toGrant({ capability, ringId, profileId }: GrantRow): Grant[] {
+  function toGrant({ capability, ...on }: GrantRow): Grant[] {
+    const { ringId, profileId, deliveryServiceId, xmlId } = on
     // A grant that this version does not understand grants nothing.
     if (!isCapability(capability)) return []
+    if (deliveryServiceId !== undefined) {
+      return xmlId === undefined ? [] : [{ capability, resource: { deliveryService: xmlId } }]
+    }
     if (profileId !== undefined) {
       const resource = profiles.get(profileId)
       return resource ? [{ capability, resource }] : []
@@ -38,9 +46,17 @@ export async function readNames(tx: Tx) {
     return ring === undefined ? [] : [{ capability, resource: { ring } }]
   }
 
-  /** Throws `invalid_request` for a ring or profile that does not exist. */
+  /** Throws `invalid_request` for a ring, profile or delivery service that does not exist. */
   function toRow({ capability, resource }: Grant): GrantRow {
     if (!resource) return { capability }
+    if ('deliveryService' in resource) {
+      const { deliveryService } = resource
+      const deliveryServiceId = services.get(deliveryService)
+      if (deliveryServiceId !== undefined) {
+        return { capability, deliveryServiceId, xmlId: deliveryService }
+      }
+      throw unknown('grants', `There is no delivery service ${deliveryService}`)
+    }
     const { ring, profile } = resource
     const ringId = ringIds.get(ring)
     if (ringId === undefined) throw unknown('grants', `There is no ring ${ring}`)

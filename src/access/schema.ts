@@ -6,7 +6,9 @@ import { parseGrant } from './grants.ts'
 const GrantField = z
   .string()
   .max(300)
-  .describe('`capability`, `capability@ring:NAME` or `capability@profile:RING/NAME`')
+  .describe(
+    '`capability`, `capability@ring:NAME`, `capability@profile:RING/NAME` or `capability@delivery-service:XML_ID`',
+  )
   .meta({ examples: ['sign@profile:payments/ci'] })
 
 const NewGrantField = GrantField.transform((text, context) => {

@@ -6,7 +6,7 @@ import type { Tx } from '../store/store.ts'
 import { fromMillis, SECOND, toIso, toMillis } from '../time.ts'
 import { createAuthenticator, type JwtBearer, MANAGEMENT } from './authenticate.ts'
 import { hashToken, newApiToken } from './credential.ts'
-import { contains, formatGrant, type Grant } from './grants.ts'
+import { contains, formatGrant, type Grant, servicesIn } from './grants.ts'
 import { type Names, readNames } from './names.ts'
 import { checkBoundary, createRights, type Held } from './rights.ts'
 import type { ApiToken, ApiTokenCreate, ApiTokenCreated } from './schema.ts'
@@ -73,7 +73,7 @@ export function createAccess(
       const grants = distinct(body.grants ?? [])
       const token = newToken()
       return store.transaction(async (tx) => {
-        const names = await readNames(tx)
+        const names = await readNames(tx, servicesIn(grants))
         checkBoundary(principal, names, { role, grants, tenant })
         const createdAt = toMillis(now())
         const expiresAt = ttl === undefined ? undefined : createdAt + toMillis(ttl)

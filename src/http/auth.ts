@@ -6,13 +6,15 @@ import { Problem } from '../errors.ts'
  * What a route asks of its caller: `'public'` (credentials are not even looked at), `'authenticated'` (anybody we
  * know), a capability, a capability on what the request names, or a function for a route that depends on the request.
  */
-export type Requirement = string | RingRequirement | ((request: FastifyRequest) => Requirement)
+export type Requirement = string | ResourceRequirement | ((request: FastifyRequest) => Requirement)
 
-export interface RingRequirement {
+export interface ResourceRequirement {
   capability: string
-  /** Undefined: no ring in particular. */
-  ring?: (request: FastifyRequest) => Resource
-  /** A grant on anything in the ring will do for now: the body says on what, and the handler asks again. */
+  /** Undefined: on nothing in particular. */
+  on?: (request: FastifyRequest) => Resource
+  /** What kind of thing that is; default `ring`. For the documentation. */
+  scope?: 'ring' | 'delivery-service'
+  /** A grant on anything, or on anything in the ring, will do for now: the handler asks again, and knows on what. */
   some?: true
 }
 
@@ -84,7 +86,7 @@ function guard(requirement: Requirement, options: AuthOptions) {
   /** Throws, or rejects once the refusal is on record. */
   function decide(
     request: FastifyRequest,
-    wanted: string | RingRequirement,
+    wanted: string | ResourceRequirement,
     found: Authenticated,
   ): Promise<void> | undefined {
     const name = nameOf(wanted)
@@ -96,9 +98,10 @@ function guard(requirement: Requirement, options: AuthOptions) {
     if (before?.principal === principal) return undefined
     if (name === 'authenticated') return undefined
     if (!options.known.has(name)) throw new Error(`Unknown capability ${name}`)
-    const { ring, some } = typeof wanted === 'string' ? {} : wanted
-    const resource = ring?.(request)
-    const allowed = some ? principal.maySome(name, resource?.ring) : principal.may(name, resource)
+    const { on, some } = typeof wanted === 'string' ? {} : wanted
+    const resource = on?.(request)
+    const ring = resource && 'ring' in resource ? resource.ring : undefined
+    const allowed = some ? principal.maySome(name, ring) : principal.may(name, resource)
     return allowed ? undefined : deny(request, principal, formatNeed(name, resource))
   }
 
@@ -141,12 +144,16 @@ const unauthenticated = (presented: boolean) =>
 
 const MAX_NAME = 200
 
+function nameIn(resource: Resource): string {
+  if ('deliveryService' in resource) return `delivery-service:${resource.deliveryService}`
+  const { ring, profile } = resource
+  return profile === undefined ? `ring:${ring}` : `profile:${ring}/${profile}`
+}
+
 /** As a grant would be written (product.md section 4). */
 export function formatNeed(capability: string, resource: Resource | undefined): string {
   if (!resource) return capability
-  const { ring, profile } = resource
-  const name = profile === undefined ? `ring:${ring}` : `profile:${ring}/${profile}`
-  return `${capability}@${name.slice(0, MAX_NAME)}`
+  return `${capability}@${nameIn(resource).slice(0, MAX_NAME)}`
 }
 
 declare module 'fastify' {

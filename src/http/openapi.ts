@@ -64,7 +64,8 @@ const withoutId = (schema: z.ZodType) => z.core.clone(schema, schema.def)
 function describe(requirement: Requirement): string {
   if (typeof requirement === 'function') return 'depends on the request'
   if (typeof requirement === 'string') return requirement
-  return requirement.ring ? `${requirement.capability}@ring` : requirement.capability
+  const { capability, on, scope = 'ring' } = requirement
+  return on ? `${capability}@${scope}` : capability
 }
 
 /** The document, with everything in an order that does not depend on when a module was loaded. */

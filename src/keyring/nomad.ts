@@ -196,7 +196,7 @@ export function nomadRoutes({ rotation, removal, view, blocking, region }: Nomad
 
     const capability: Requirement = (request) => ({
       capability: NEEDS[operationOf(request).do],
-      ring: () => ({ ring: 'default' }),
+      on: () => ({ ring: 'default' }),
     })
 
     const handler = async (request: FastifyRequest, reply: FastifyReply) => {

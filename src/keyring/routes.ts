@@ -28,7 +28,7 @@ export const onRing = (request: FastifyRequest): Resource => ({
   ring: String((request.params as { ring?: unknown }).ring),
 })
 
-const needs = (capability: string) => ({ config: { capability: { capability, ring: onRing } } })
+const needs = (capability: string) => ({ config: { capability: { capability, on: onRing } } })
 
 /** Our own ring API: `/v1/rings`, `/v1/status`; to be registered inside the scope of our own routes. */
 export function ringRoutes(keyring: Keyring): Routes {

@@ -29,7 +29,7 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
       '/v1/rings/:ring/sign',
       {
         // Any grant to sign in this ring gets as far as the body, which says with which profile.
-        config: { capability: { capability: 'sign', ring: onRing, some: true }, log: 'debug' },
+        config: { capability: { capability: 'sign', on: onRing, some: true }, log: 'debug' },
         schema: {
           ...{ tags, operationId: 'sign', summary: 'Signs one JWT, or up to 1,000' },
           params: RingParams,

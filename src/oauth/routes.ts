@@ -30,7 +30,7 @@ const SCHEME = /^([A-Za-z][A-Za-z\d-]{0,30})(?: |$)/
 
 const open = { capability: 'public' }
 /** RFC 7662 section 2.1: a protected resource presents a token that may verify what the `access` ring signs. */
-const mayVerify = { capability: { capability: 'verify', ring: () => ({ ring: 'access' }) } }
+const mayVerify = { capability: { capability: 'verify', on: () => ({ ring: 'access' }) } }
 const form = { tags: ['oauth'], consumes: [FORM] }
 
 /** `/oauth/*`: forms in, JSON out, errors of RFC 6749. */

@@ -1,12 +1,46 @@
 import type { Kysely } from 'kysely'
 import type { Tables } from './schema.ts'
 
-/** A grant as stored: a capability, optionally on one ring or one profile, by id. */
+/** A grant as stored: a capability, optionally on one ring, one profile or one delivery service, by id. */
 export interface GrantRow {
   capability: string
   ringId?: string
   profileId?: string
+  deliveryServiceId?: string
+  /** Of the delivery service, as it is read; nothing is written from it. */
+  xmlId?: string
 }
+
+/** Of one principal. A grant on something is never read as one on everything. */
+export async function readGrants(
+  db: Kysely<Tables>,
+  owner: 'api_token_id' | 'user_id' | 'identity_id',
+  id: string,
+): Promise<GrantRow[]> {
+  const rows = await db
+    .selectFrom('grants')
+    .leftJoin('delivery_services', 'delivery_services.id', 'grants.delivery_service_id')
+    .selectAll('grants')
+    .select('delivery_services.xml_id as xml_id')
+    .where(`grants.${owner}`, '=', id)
+    .orderBy('grants.id')
+    .execute()
+  return rows.map((grant) => ({
+    capability: grant.capability,
+    ...(grant.ring_id && { ringId: grant.ring_id }),
+    ...(grant.profile_id && { profileId: grant.profile_id }),
+    ...(grant.delivery_service_id && { deliveryServiceId: grant.delivery_service_id }),
+    ...(grant.xml_id && { xmlId: grant.xml_id }),
+  }))
+}
+
+/** What of a grant is written, whoever has it. */
+export const grantColumns = (grant: GrantRow) => ({
+  capability: grant.capability,
+  ring_id: grant.ringId ?? null,
+  profile_id: grant.profileId ?? null,
+  delivery_service_id: grant.deliveryServiceId ?? null,
+})
 
 /** An API token as stored. Times are Unix milliseconds. */
 export interface ApiTokenRow {
@@ -27,11 +61,6 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
   type Row = Awaited<ReturnType<ReturnType<typeof tokens>['execute']>>[number]
 
   async function withGrants(row: Row): Promise<ApiTokenRow> {
-    const grants = await db
-      .selectFrom('grants')
-      .selectAll()
-      .where('api_token_id', '=', row.id)
-      .execute()
     return {
       id: row.id,
       name: row.name,
@@ -41,11 +70,7 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
       createdAt: Number(row.created_at),
       createdBy: row.created_by,
       expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
-      grants: grants.map((grant) => ({
-        capability: grant.capability,
-        ...(grant.ring_id && { ringId: grant.ring_id }),
-        ...(grant.profile_id && { profileId: grant.profile_id }),
-      })),
+      grants: await readGrants(db, 'api_token_id', row.id),
     }
   }
 
@@ -87,10 +112,7 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
               api_token_id: token.id,
               user_id: null,
               identity_id: null,
-              capability: grant.capability,
-              ring_id: grant.ringId ?? null,
-              profile_id: grant.profileId ?? null,
-              delivery_service_id: null,
+              ...grantColumns(grant),
             })
             .execute()
         }
@@ -103,6 +125,19 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
       async delete(id: string): Promise<boolean> {
         const result = await db.deleteFrom('api_tokens').where('id', '=', id).executeTakeFirst()
         return result.numDeletedRows === 1n
+      },
+    },
+
+    grantTargets: {
+      /** The ids of those of these delivery services that there are, by xml_id. */
+      async services(xmlIds: readonly string[]): Promise<Map<string, string>> {
+        if (xmlIds.length === 0) return new Map()
+        const rows = await db
+          .selectFrom('delivery_services')
+          .select(['id', 'xml_id'])
+          .where('xml_id', 'in', xmlIds)
+          .execute()
+        return new Map(rows.map(({ id, xml_id }) => [xml_id, id]))
       },
     },
 

@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely'
-import type { GrantRow } from './access.ts'
+import { type GrantRow, grantColumns, readGrants } from './access.ts'
 import { type Direct, hot } from './hot.ts'
 import type { IdentitiesTable, JwtAuthConfigsTable } from './schema.ts'
 
@@ -201,19 +201,7 @@ function identities(direct: Direct, newId: () => string) {
       await setLastLogin(direct, { id, method, at })
     },
 
-    async grantsOf(id: string): Promise<GrantRow[]> {
-      const rows = await db
-        .selectFrom('grants')
-        .selectAll()
-        .where('identity_id', '=', id)
-        .orderBy('id')
-        .execute()
-      return rows.map((grant) => ({
-        capability: grant.capability,
-        ...(grant.ring_id && { ringId: grant.ring_id }),
-        ...(grant.profile_id && { profileId: grant.profile_id }),
-      }))
-    },
+    grantsOf: (id: string): Promise<GrantRow[]> => readGrants(db, 'identity_id', id),
 
     /** Replaces all of its grants. */
     async setGrants(id: string, grants: readonly GrantRow[]): Promise<void> {
@@ -226,10 +214,7 @@ function identities(direct: Direct, newId: () => string) {
             api_token_id: null,
             user_id: null,
             identity_id: id,
-            capability: grant.capability,
-            ring_id: grant.ringId ?? null,
-            profile_id: grant.profileId ?? null,
-            delivery_service_id: null,
+            ...grantColumns(grant),
           })
           .execute()
       }

@@ -191,6 +191,14 @@ export interface UsedAssertionsTable {
   keep_until: Int
 }
 
+export interface DeliveryServicesTable {
+  id: string
+  xml_id: string
+  tenant_id: string
+  cdn: string | null
+  created_at: Int
+}
+
 export interface GrantsTable {
   id: string
   api_token_id: string | null
@@ -241,6 +249,7 @@ export interface Tables {
   jwt_auth_configs: JwtAuthConfigsTable
   access_tokens: AccessTokensTable
   used_assertions: UsedAssertionsTable
+  delivery_services: DeliveryServicesTable
   grants: GrantsTable
   remote_jwks: RemoteJwksTable
   audit_events: AuditEventsTable

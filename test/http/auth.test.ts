@@ -26,7 +26,7 @@ test('a route that asks for an unknown capability stops the start', (t) => {
   const add = (capability: Requirement) => () =>
     app.get('/x', { config: { capability } }, async () => ({}))
   assert.throws(add('keyring-raed'), /unknown keyring-raed/)
-  assert.throws(add({ capability: 'sing', ring: () => ({ ring: 'a' }) }), /unknown sing/)
+  assert.throws(add({ capability: 'sing', on: () => ({ ring: 'a' }) }), /unknown sing/)
   assert.throws(add(''), /unknown/)
 })
 
@@ -76,7 +76,7 @@ test('authenticated routes take everybody we know', async (t) => {
 test('a grant on one ring opens that ring alone', async (t) => {
   const ask = table(t, {
     capability: 'sign',
-    ring: (request) => ({ ring: (request.params as { ring: string }).ring }),
+    on: (request) => ({ ring: (request.params as { ring: string }).ring }),
   })
   assert.deepEqual(await ask('signer'), [200, 'token:signer'])
   assert.deepEqual(await ask('signer', 'other'), [403, 'This needs sign@ring:other'])

@@ -31,7 +31,7 @@ async function documented(t: TestContext, reverse = false) {
         scope.post(
           '/v1/things/:id',
           {
-            config: { capability: { capability: 'sign', ring: () => ({ ring: 'a' }) } },
+            config: { capability: { capability: 'sign', on: () => ({ ring: 'a' }) } },
             schema: {
               ...{ tags: ['things'], operationId: 'makeThing', summary: 'Makes a thing' },
               ...{ params: z.strictObject({ id: z.string() }), querystring: Query, body: Body },

@@ -48,7 +48,10 @@ const withRights = (name: string, held: string[]): Principal => ({
   id: `token:${name}`,
   tenant: undefined,
   may: (capability, resource) =>
-    held.includes(capability) || held.includes(`${capability}@${resource?.ring}`),
+    held.includes(capability) ||
+    (resource !== undefined &&
+      'ring' in resource &&
+      held.includes(`${capability}@${resource.ring}`)),
   maySome: (capability, ring) =>
     held.some((text) => {
       const [name, on] = text.split('@')
