@@ -35,7 +35,7 @@ export { issuerOf } from './config/relations.ts'
 export const SURFACES = ['nomad', 'infisical', 'traffic-ops', 'singlestore', 'marklogic'] as const
 export type Surface = (typeof SURFACES)[number]
 /** The surfaces that exist; naming another one is refused, and `all` means these. */
-const BUILT: readonly Surface[] = ['nomad', 'infisical']
+const BUILT: readonly Surface[] = ['nomad', 'infisical', 'traffic-ops']
 
 /** Algorithms that a default set may hold: post-quantum keys are published apart, so never here. */
 export const ROOT_KEY_ALGORITHMS = [
@@ -89,6 +89,9 @@ export const SETTINGS = {
   kekFile: setting(path, '~/.keyringd/kek', 'file that holds the key-encryption key; keep it away from the data and back it up'),
   kekAutocreate: setting(flag, 'true', 'create that file at the first start, while the database is empty'),
   managementToken: secret(matching(/^[\x21-\x7e]{32,1024}$/, 'at least 32 characters (at most 1024) of printable ASCII without spaces'), true, 'the API token with role `admin`, at least 32 characters; without it one is made at the first start'),
+  adminUser: optional(matching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a name of 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit'), 'a user with role `admin` that is made at the start; needs `KEYRINGD_ADMIN_PASSWORD`'),
+  adminPassword: secret(matching(/^[^\p{Cc}\p{Cs}]{1,256}$/u, '1 to 256 characters of text on one line'), true, 'password of that user; another one at a later start replaces it and ends the sessions'),
+  minPasswordLength: setting(integer(8, 128), '12', 'characters that a new password has at least'),
   oidcIssuer: optional(issuer, 'URL under which relying parties reach this server, used byte for byte as `iss`. Unset: on a loopback host the server\'s own address, elsewhere no discovery'),
   oidcDiscoveryExtra: optional(discoveryExtra, 'JSON object of further discovery members, such as `claims_supported`'),
   rotationMode: setting(oneOf(['safe', 'nomad']), 'safe', '`safe`: no rotation breaks a verifier; `nomad`: the imitated life cycle and wire to the letter'),
@@ -108,6 +111,8 @@ export const SETTINGS = {
   loginFromDefaultRing: setting(flag, 'false', 'whether `ring:default` may be the source of keys for logins: whoever may sign with that ring can then log in'),
   rateLimitLogin: setting(rate, '200/m', 'failed verifications of one address, and of one account by addresses that failed for it; over it they are refused'),
   tokenExchangeAudiences: optional(audiences, 'audiences other than this server, separated by commas, that an access token may be exchanged for at `/oauth/token`; unset: none'),
+  uriSigningValidation: setting(oneOf(['strict', 'compat']), 'strict', '`strict`: key documents that a cache cannot load, or that do not do what they say, are refused; `compat`: stored as Traffic Ops does'),
+  hideForeignServices: setting(flag, 'false', 'whether delivery services of other tenants and those that there are not are answered for alike, so that nobody learns the names'),
   tlsCertFile: optional(path, 'PEM certificate chain; with `KEYRINGD_TLS_KEY_FILE` the server speaks HTTPS; both are read again on SIGHUP'),
   tlsKeyFile: optional(path, 'PEM private key of that certificate'),
   trustedProxies: optional(networks, 'addresses or CIDR ranges, separated by commas, whose `X-Forwarded-For` is believed'),

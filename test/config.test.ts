@@ -52,7 +52,7 @@ test('with nothing set, the defaults hold and nothing is warned about', () => {
   assert.equal(config.host, '127.0.0.1')
   assert.equal(config.port, 4650)
   assert.equal(config.publicPort, undefined)
-  assert.deepEqual(config.surfaces, ['nomad', 'infisical'])
+  assert.deepEqual(config.surfaces, ['nomad', 'infisical', 'traffic-ops'])
   assert.equal(config.dataDir, '/home/me/.keyringd/data')
   assert.equal(config.kekFile, '/home/me/.keyringd/kek')
   assert.equal(config.kekAutocreate, true)
@@ -115,11 +115,42 @@ test('an unknown name is refused with the name it may have meant', () => {
 })
 
 test('what comes in a later version is refused, not ignored', () => {
-  for (const name of ['DATABASE_URL', 'KEYRING', 'ADMIN_USER', 'ADMIN_PASSWORD_FILE']) {
+  for (const name of ['DATABASE_URL', 'KEYRING', 'AUDIT_SIGNATURES']) {
     const expected = `KEYRINGD_${name} is not available yet in this version`
     assert.deepEqual(faults({ [name]: 'x' }), [expected])
   }
-  assert.equal(faults({ SURFACES: 'nomad,traffic-ops' }).length, 1)
+  assert.equal(faults({ SURFACES: 'nomad,singlestore' }).length, 1)
+})
+
+test('the first user has a name and a password, or there is none', () => {
+  const [user, password] = ['ann', 'correct horse battery']
+  const { adminUser, adminPassword } = parse({ ADMIN_USER: user, ADMIN_PASSWORD: password })
+  assert.equal(adminUser, user)
+  assert.equal(adminPassword?.reveal(), password)
+  assert.doesNotMatch(inspect(parse({ ADMIN_USER: user, ADMIN_PASSWORD: password })), /horse/)
+  const files = { '/run/password': `${password}\n` }
+  const kept = parse({ ADMIN_USER: user, ADMIN_PASSWORD_FILE: '/run/password' }, files)
+  assert.equal(kept.adminPassword?.reveal(), password)
+
+  const both = 'KEYRINGD_ADMIN_USER and KEYRINGD_ADMIN_PASSWORD must be set both or not at all'
+  assert.deepEqual(faults({ ADMIN_USER: user }), [both])
+  assert.deepEqual(faults({ ADMIN_PASSWORD: password }), [both])
+  const tooShort = faults({ ADMIN_USER: user, ADMIN_PASSWORD: 'hunter2-xyz' })
+  assert.equal(tooShort.length, 1)
+  assert.match(tooShort[0] ?? '', /at least 12 characters/)
+  assert.doesNotMatch(tooShort.join(), /hunter2/)
+  const emoji = { ADMIN_USER: user, ADMIN_PASSWORD: '🔑'.repeat(11) }
+  assert.equal(faults(emoji).length, 1, 'characters are counted, not UTF-16 units')
+  assert.deepEqual(faults({ ...emoji, MIN_PASSWORD_LENGTH: '11' }), [])
+  for (const bad of ['7', '129', 'long', '12.5']) {
+    assert.equal(faults({ MIN_PASSWORD_LENGTH: bad }).length, 1, bad)
+  }
+  for (const bad of ['an/n', ' ann', '-ann', 'a'.repeat(65), 'ünn']) {
+    assert.equal(faults({ ADMIN_USER: bad, ADMIN_PASSWORD: password }).length, 1, bad)
+  }
+  const broken = faults({ ADMIN_USER: user, ADMIN_PASSWORD: 'hunter2 \n of two lines' })
+  assert.equal(broken.length, 1)
+  assert.doesNotMatch(broken.join(), /hunter2/)
 })
 
 test('names of Kubernetes, the command line and the tests are ignored', () => {

@@ -22,7 +22,8 @@ interface Known {
 /** Entries; only tokens that exist get one, so a flood of guesses evicts nobody. */
 const CACHE_SIZE = 10_000
 /** Committed events after which a remembered principal may be wrong. */
-const STALE = /^(?:api-token|ring|profile|tenant|access)\.(?!denied$)/
+const STALE =
+  /^(?:(?:api-token|ring|profile|tenant|access)\.(?!denied$)|delivery-service\.deleted$)/
 
 /** Credential → principal. Tokens are remembered in memory until an event says otherwise. */
 export function createAuthenticator(

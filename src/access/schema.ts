@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { DurationField, NameField, TimeField } from '../http/fields.ts'
 import { ROLE_NAMES } from './capabilities.ts'
 import { parseGrant } from './grants.ts'
+import { MAX_PASSWORD_UNITS } from './passwords.ts'
 
 const GrantField = z
   .string()
@@ -57,3 +58,79 @@ export const ApiTokenList = z
   .meta({ id: 'ApiTokenList' })
 
 export const ApiTokenParams = z.strictObject({ name: z.string() })
+
+const PasswordField = z.string().max(MAX_PASSWORD_UNITS)
+
+const tenant = NameField.optional().describe('Bound to this tenant and those below it; none: all')
+
+export const TenantCreate = z
+  .strictObject({
+    name: NameField,
+    parent: NameField.optional().describe('Default: your own tenant, else `root`'),
+  })
+  .meta({ id: 'TenantCreate' })
+export type TenantCreate = z.output<typeof TenantCreate>
+
+export const TenantMove = z.strictObject({ parent: NameField }).meta({ id: 'TenantMove' })
+
+export const Tenant = z
+  .object({
+    name: z.string(),
+    parent: z.string().optional().describe('Absent where you may not see it'),
+    createdAt: TimeField,
+  })
+  .meta({ id: 'Tenant' })
+export type Tenant = z.output<typeof Tenant>
+
+export const TenantList = z
+  .object({ tenants: z.array(Tenant).describe('By name') })
+  .meta({ id: 'TenantList' })
+
+export const UserCreate = z
+  .strictObject({
+    name: NameField,
+    password: PasswordField.optional().describe(
+      'At least `KEYRINGD_MIN_PASSWORD_LENGTH` characters; none: no password opens the account',
+    ),
+    role: RoleField,
+    tenant,
+    digest: z.boolean().optional().describe('Logins by HTTP Digest; refused in this version'),
+    jwt: z.boolean().optional().describe('Whether JWTs of a trusted set may be of this user'),
+  })
+  .meta({ id: 'UserCreate' })
+export type UserCreate = z.output<typeof UserCreate>
+
+export const UserPatch = z
+  .strictObject({
+    password: PasswordField.optional().describe('Ends every session of the user'),
+    role: RoleField.optional(),
+    tenant: NameField.nullable().optional().describe('`null`: bound to none'),
+    jwt: z.boolean().optional(),
+  })
+  .refine((patch) => Object.keys(patch).length > 0, 'Expected at least one member')
+  .meta({ id: 'UserPatch' })
+export type UserPatch = z.output<typeof UserPatch>
+
+export const PasswordChange = z
+  .strictObject({ currentPassword: PasswordField, password: PasswordField })
+  .meta({ id: 'PasswordChange' })
+
+export const User = z
+  .object({
+    name: z.string(),
+    role: z.string(),
+    tenant: z.string().optional(),
+    hasPassword: z.boolean(),
+    jwt: z.boolean(),
+    createdAt: TimeField,
+    updatedAt: TimeField,
+  })
+  .meta({ id: 'User' })
+export type User = z.output<typeof User>
+
+export const UserList = z
+  .object({ users: z.array(User).describe('By name') })
+  .meta({ id: 'UserList' })
+
+/** Of what is named in a path. */
+export const NameParams = z.strictObject({ name: z.string() })

@@ -1,15 +1,24 @@
 import { type Context, type Principal, system } from '../context.ts'
 import { equalBytes } from '../core/index.ts'
 import { Problem } from '../errors.ts'
+import { addressKey } from '../http/address.ts'
 import type { ApiTokenRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
-import { fromMillis, SECOND, toIso, toMillis } from '../time.ts'
+import { fromMillis, MINUTE, SECOND, toIso, toMillis } from '../time.ts'
 import { createAuthenticator, type JwtBearer, MANAGEMENT } from './authenticate.ts'
 import { hashToken, newApiToken } from './credential.ts'
+import { createFailures } from './failures.ts'
 import { contains, formatGrant, type Grant, servicesIn } from './grants.ts'
+import { createLogins, type Limiter } from './logins.ts'
 import { type Names, readNames } from './names.ts'
+import { createPasswords } from './passwords.ts'
 import { checkBoundary, createRights, type Held } from './rights.ts'
 import type { ApiToken, ApiTokenCreate, ApiTokenCreated } from './schema.ts'
+import { createSessions } from './sessions.ts'
+import { createTenants } from './tenants.ts'
+import { createUserPrincipals } from './user-principals.ts'
+import { createUsers } from './users.ts'
+import { createWorkQueue } from './work-queue.ts'
 
 export type AccessService = ReturnType<typeof createAccess>
 
@@ -17,13 +26,45 @@ export type AccessService = ReturnType<typeof createAccess>
 const DENIED_AGAIN = 60n * SECOND
 const DENIED_SIZE = 1000
 
-/** API tokens: who presents one, and who may make, see and delete them. */
-export function createAccess(
-  context: Context,
-  { newToken = newApiToken, jwt }: { newToken?(): string; jwt?: JwtBearer } = {},
-) {
-  const { store, now, newId, monotonic } = context
+/** Between two looks at sessions that have ended. */
+const PRUNE_INTERVAL = 10n * MINUTE
+/** Passwords that are hashed: two of libuv's four threads at most, and a second or two of waiting. */
+const PASSWORD_QUEUE = { atOnce: 2, waiting: 64, perCaller: 16 }
+
+export interface AccessOptions {
+  newToken?(): string
+  /** Who a bearer is of that is no API token. */
+  jwt?: JwtBearer
+  /** Counts failed passwords; default: 200 a minute. */
+  limiter?: Limiter
+  /** Characters; default 12. */
+  minPasswordLength?: number
+  /** True while the wall clock jumped and nobody confirmed it: nothing is forgotten. */
+  clockInDoubt?(): boolean
+}
+
+/**
+ * API tokens, users, sessions and tenants: who presents one, and who may make, see and delete them.
+ * @throws Problem `config_invalid` where this Node.js has no argon2
+ */
+export function createAccess(context: Context, options: AccessOptions = {}) {
+  const { newToken = newApiToken, jwt, minPasswordLength = 12 } = options
+  const { store, now, newId, monotonic, log } = context
   const { authenticate, stop } = createAuthenticator(context, jwt)
+  const rights = createRights()
+  const limiter =
+    options.limiter ?? createFailures({ count: 200, per: MINUTE }, monotonic, addressKey)
+  const passwords = createPasswords(createWorkQueue(PASSWORD_QUEUE))
+  const logins = createLogins({ context, passwords, limiter })
+  const principals = createUserPrincipals(context, rights)
+  const { principalOf } = principals
+  const sessions = createSessions({ context, principalOf })
+  const users = createUsers({ context, passwords, minLength: minPasswordLength })
+  let timer: NodeJS.Timeout | undefined
+
+  async function prune(): Promise<void> {
+    if (!options.clockInDoubt?.()) await sessions.prune()
+  }
   const denied = new Map<string, bigint>()
 
   return {
@@ -145,10 +186,31 @@ export function createAccess(
     },
 
     /** What other slices ask about the identities that they keep: roles, tenants, the privilege boundary. */
-    rights: createRights(),
+    rights,
 
-    /** Stops listening to the store. */
-    close: stop,
+    users: { ...users, verifyPassword: logins.verifyPassword, principalOf },
+    sessions,
+    tenants: createTenants(context),
+
+    /** One look at what can be forgotten: the timer's work. */
+    prune,
+
+    /** Starts the timer that forgets what nobody needs. */
+    start(): void {
+      const look = () => {
+        prune().catch((error: unknown) => log.error({ err: error }, 'pruning failed'))
+      }
+      timer = setInterval(look, toMillis(PRUNE_INTERVAL))
+      timer.unref()
+    },
+
+    /** Stops the timer, and listening to the store. */
+    close(): void {
+      clearInterval(timer)
+      stop()
+      logins.close()
+      principals.close()
+    },
   }
 }
 

@@ -2,9 +2,7 @@
 
 /** Names of the design whose meaning comes later: refused until then, never silently ignored. */
 export const NOT_YET: readonly string[] = [
-  ...['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'ADMIN_USER', 'ADMIN_PASSWORD', 'KEYRING'],
-  ...['ADMIN_PASSWORD_FILE', 'AUDIT_SIGNATURES', 'MIN_PASSWORD_LENGTH'],
-  ...['URI_SIGNING_VALIDATION', 'HIDE_FOREIGN_SERVICES'],
+  ...['DATABASE_URL', 'DATABASE_MIGRATION_URL', 'KEYRING', 'AUDIT_SIGNATURES'],
 ]
 
 /** Read by the command line or the tests only (product decision: ignored by the server). */

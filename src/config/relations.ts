@@ -37,6 +37,7 @@ export function faultsBetween(config: Some): string[] {
     !config.tlsCertFile !== !config.tlsKeyFile
   )
     faults.push('KEYRINGD_TLS_CERT_FILE and KEYRINGD_TLS_KEY_FILE must be set both or not at all')
+  faults.push(...adminFaults(config))
   if (port !== undefined && port !== 0 && port === publicPort)
     faults.push(`KEYRINGD_PUBLIC_PORT must differ from KEYRINGD_PORT, and both are ${port}`)
   if (threshold !== undefined && interval !== undefined && threshold <= interval)
@@ -54,6 +55,19 @@ export function faultsBetween(config: Some): string[] {
       )
   }
   return faults
+}
+
+/** Who names the first user gives a password, and one that a user could have. */
+function adminFaults(config: Some): string[] {
+  if (!('adminUser' in config && 'adminPassword' in config)) return []
+  const { adminUser, adminPassword, minPasswordLength = 0 } = config
+  if (!adminUser !== !adminPassword)
+    return ['KEYRINGD_ADMIN_USER and KEYRINGD_ADMIN_PASSWORD must be set both or not at all']
+  const length = [...(adminPassword?.reveal().normalize('NFC') ?? '')].length
+  if (!adminPassword || length >= minPasswordLength) return []
+  return [
+    `KEYRINGD_ADMIN_PASSWORD must have at least ${minPasswordLength} characters (KEYRINGD_MIN_PASSWORD_LENGTH)`,
+  ]
 }
 
 const isLoopback = (host: string) => /^127(?:\.\d{1,3}){3}$|^::1$|^localhost$/i.test(host)

@@ -25,14 +25,24 @@ export async function readGrants(
     .where(`grants.${owner}`, '=', id)
     .orderBy('grants.id')
     .execute()
-  return rows.map((grant) => ({
-    capability: grant.capability,
-    ...(grant.ring_id && { ringId: grant.ring_id }),
-    ...(grant.profile_id && { profileId: grant.profile_id }),
-    ...(grant.delivery_service_id && { deliveryServiceId: grant.delivery_service_id }),
-    ...(grant.xml_id && { xmlId: grant.xml_id }),
-  }))
+  return rows.map(toGrantRow)
 }
+
+interface StoredGrant {
+  capability: string
+  ring_id: string | null
+  profile_id: string | null
+  delivery_service_id: string | null
+  xml_id: string | null
+}
+
+export const toGrantRow = (grant: StoredGrant): GrantRow => ({
+  capability: grant.capability,
+  ...(grant.ring_id && { ringId: grant.ring_id }),
+  ...(grant.profile_id && { profileId: grant.profile_id }),
+  ...(grant.delivery_service_id && { deliveryServiceId: grant.delivery_service_id }),
+  ...(grant.xml_id && { xmlId: grant.xml_id }),
+})
 
 /** What of a grant is written, whoever has it. */
 export const grantColumns = (grant: GrantRow) => ({
@@ -55,7 +65,7 @@ export interface ApiTokenRow {
   grants: GrantRow[]
 }
 
-/** Tenants, the organisation, API tokens and their grants. */
+/** The organisation, API tokens and their grants. */
 export function accessQueries(db: Kysely<Tables>, newId: () => string) {
   const tokens = () => db.selectFrom('api_tokens').selectAll().orderBy('name')
   type Row = Awaited<ReturnType<ReturnType<typeof tokens>['execute']>>[number]
@@ -138,21 +148,6 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
           .where('xml_id', 'in', xmlIds)
           .execute()
         return new Map(rows.map(({ id, xml_id }) => [xml_id, id]))
-      },
-    },
-
-    tenants: {
-      async byName(name: string) {
-        return db.selectFrom('tenants').selectAll().where('name', '=', name).executeTakeFirst()
-      },
-      async list() {
-        return db.selectFrom('tenants').selectAll().orderBy('name').execute()
-      },
-      async insert(id: string, name: string, parentId: string | null, createdAt: number) {
-        await db
-          .insertInto('tenants')
-          .values({ id, name, parent_id: parentId, created_at: createdAt })
-          .execute()
       },
     },
 

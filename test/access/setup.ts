@@ -2,6 +2,8 @@ import type { TestContext } from 'node:test'
 import { CAPABILITY_NAMES } from '../../src/access/capabilities.ts'
 import { accessRoutes } from '../../src/access/routes.ts'
 import { createAccess } from '../../src/access/service.ts'
+import { tenantRoutes } from '../../src/access/tenant-routes.ts'
+import { userRoutes } from '../../src/access/user-routes.ts'
 import type { Context } from '../../src/context.ts'
 import { installAuth } from '../../src/http/auth.ts'
 import { createLogger } from '../../src/http/log.ts'
@@ -79,17 +81,24 @@ export async function accessApp(t: TestContext, file?: string) {
   await app.register(async (scope) => {
     ourApi(scope)
     await scope.register(accessRoutes(world.access))
+    await scope.register(tenantRoutes(world.access))
+    await scope.register(userRoutes(world.access))
   })
 
-  async function call(token: string, method: 'GET' | 'POST' | 'DELETE', path = '', body?: object) {
+  type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
+
+  /** Any of our own paths. */
+  async function ask(token: string, method: Method, url: string, body?: object) {
     const answer = await app.inject({
-      method,
-      url: `/v1/api-tokens${path}`,
-      headers: { authorization: `Bearer ${token}` },
+      ...{ method, url },
+      headers: token === '' ? {} : { authorization: `Bearer ${token}` },
       ...(body && { payload: body }),
     })
     return { status: answer.statusCode, body: answer.body ? answer.json() : undefined, answer }
   }
+
+  const call = (token: string, method: Method, path = '', body?: object) =>
+    ask(token, method, `/v1/api-tokens${path}`, body)
 
   /** Makes a token as the management token would. */
   async function make(body: object): Promise<string> {
@@ -97,5 +106,5 @@ export async function accessApp(t: TestContext, file?: string) {
     if (status !== 201) throw new Error(JSON.stringify(created))
     return created.token
   }
-  return { ...world, app, call, make }
+  return { ...world, app, ask, call, make }
 }

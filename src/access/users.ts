@@ -1,0 +1,247 @@
+import { type Context, type Principal, system } from '../context.ts'
+import { Problem } from '../errors.ts'
+import type { Tx } from '../store/store.ts'
+import type { UserRow } from '../store/users.ts'
+import { fromMillis, toIso, toMillis } from '../time.ts'
+import { contains } from './grants.ts'
+import type { UserAccount } from './logins.ts'
+import { proofOf } from './logins.ts'
+import { type Names, readNames } from './names.ts'
+import { isPassword, MAX_PASSWORD, type Passwords } from './passwords.ts'
+import { checkBoundary, type Held } from './rights.ts'
+import type { User, UserCreate, UserPatch } from './schema.ts'
+
+// Users: who may make, see, change and delete them, all within the privilege boundary.
+
+export interface UsersParts {
+  context: Context
+  passwords: Passwords
+  /** Characters: `MIN_PASSWORD_LENGTH`. */
+  minLength: number
+}
+
+interface Seen {
+  row: UserRow
+  names: Names
+  held: Held
+}
+
+export function createUsers({ context, passwords, minLength }: UsersParts) {
+  const { store, now, newId, log } = context
+
+  /** @throws Problem `invalid_request`, `overloaded` */
+  async function hashNew(password: string, caller: string): Promise<string> {
+    checkNew(password, minLength)
+    return passwords.hash(password, caller)
+  }
+
+  async function visible(tx: Tx, principal: Principal, name: string): Promise<Seen> {
+    const names = await readNames(tx)
+    const row = await tx.users.byName(name)
+    if (!row || !isVisible(principal, row, names)) {
+      throw new Problem('user_not_found', `There is no user ${name.slice(0, 64)}`)
+    }
+    const grants = names.toGrants(await tx.users.grantsOf(row.id))
+    const tenant = names.tenantName(row.tenantId)
+    return { row, names, held: { role: row.role, grants, tenant } }
+  }
+
+  /** Ends every session in the same transaction. */
+  async function writePassword(
+    tx: Tx,
+    row: UserRow,
+    passwordHash: string,
+    principal: string,
+  ): Promise<UserRow> {
+    const next = { ...row, passwordHash, updatedAt: toMillis(now()) }
+    await tx.users.update(next)
+    const sessionsEnded = await tx.sessions.deleteOfUser(row.id)
+    await tx.audit.append({
+      ...{ type: 'user.password-changed', subject: row.name, principal },
+      detail: { sessionsEnded },
+    })
+    return next
+  }
+
+  async function insert(tx: Tx, user: Omit<UserRow, 'id' | 'createdAt' | 'updatedAt'>) {
+    const at = toMillis(now())
+    const row: UserRow = { ...user, id: newId(), createdAt: at, updatedAt: at }
+    await tx.users.insert(row)
+    return row
+  }
+
+  return {
+    /**
+     * @throws Problem `name_taken`, `privilege_boundary`, `overloaded`, or `invalid_request` for a password that is
+     * too short and a tenant that does not exist
+     */
+    async create(principal: Principal, body: UserCreate): Promise<User> {
+      const { name, password, role, tenant, jwt = false } = body
+      if (body.digest === true) {
+        throw unfit('digest', 'Logins by HTTP Digest come with the MarkLogic surface, not before')
+      }
+      checkLasts(principal)
+      const passwordHash =
+        password === undefined ? undefined : await hashNew(password, principal.id)
+      return store.transaction(async (tx) => {
+        const names = await readNames(tx)
+        checkBoundary(principal, names, { role, grants: [], tenant })
+        const tenantId = tenant === undefined ? undefined : names.tenantId(tenant)
+        if (await tx.users.byName(name)) {
+          throw new Problem('name_taken', `There is a user ${name} already`)
+        }
+        const row = await insert(tx, { name, passwordHash, role, tenantId, jwt })
+        await tx.audit.append({
+          ...{ type: 'user.created', subject: name, principal: principal.id },
+          detail: { role, ...(tenant !== undefined && { tenant }), jwt },
+        })
+        return describe(row, names)
+      })
+    },
+
+    /** Those of the caller's tenant and below, by name. */
+    async list(principal: Principal): Promise<User[]> {
+      const names = await readNames(store.read)
+      const rows = await store.read.users.list()
+      return rows
+        .filter((row) => isVisible(principal, row, names))
+        .map((row) => describe(row, names))
+    },
+
+    /** @throws Problem `user_not_found` */
+    async get(principal: Principal, name: string): Promise<User> {
+      const { row, names } = await visible(store.read, principal, name)
+      return describe(row, names)
+    },
+
+    /**
+     * Changes what is given; a new password ends every session. The caller must have all that the user had, and will
+     * have. @throws Problem `user_not_found`, `privilege_boundary`, `invalid_request`, `overloaded`
+     */
+    async update(principal: Principal, name: string, body: UserPatch): Promise<User> {
+      const { password } = body
+      if (password !== undefined || body.jwt === true) checkLasts(principal)
+      // Who may not at all is told so before anything is hashed.
+      const first = await visible(store.read, principal, name)
+      checkBoundary(principal, first.names, first.held)
+      const passwordHash =
+        password === undefined ? undefined : await hashNew(password, principal.id)
+      return store.transaction(async (tx) => {
+        const { row, names, held } = await visible(tx, principal, name)
+        checkBoundary(principal, names, held)
+        const { role = row.role, jwt = row.jwt } = body
+        const tenant = body.tenant === undefined ? held.tenant : (body.tenant ?? undefined)
+        checkBoundary(principal, names, { role, grants: held.grants, tenant })
+        const tenantId = tenant === undefined ? undefined : names.tenantId(tenant)
+        let next: UserRow = { ...row, role, jwt, tenantId, updatedAt: toMillis(now()) }
+        if (body.role !== undefined || body.tenant !== undefined || body.jwt !== undefined) {
+          await tx.users.update(next)
+          await tx.audit.append({
+            ...{ type: 'user.changed', subject: name, principal: principal.id },
+            detail: { role, ...(tenant !== undefined && { tenant }), jwt },
+          })
+        }
+        if (passwordHash !== undefined) {
+          next = await writePassword(tx, next, passwordHash, principal.id)
+        }
+        return describe(next, names)
+      })
+    },
+
+    /**
+     * A user changes the own password; `account` is the answer to the old one.
+     * @throws Problem `credentials_wrong`, `invalid_request`, `overloaded`
+     */
+    async changeOwnPassword(account: UserAccount, password: string, caller: string) {
+      const passwordHash = await hashNew(password, caller)
+      await store.transaction(async (tx) => {
+        const row = await tx.users.byId(account.id)
+        if (!row || proofOf(row.passwordHash) !== account.proof) {
+          throw new Problem('credentials_wrong')
+        }
+        await writePassword(tx, row, passwordHash, `user:${row.name}`)
+      })
+    },
+
+    /** With all sessions. @throws Problem `user_not_found`, `privilege_boundary` */
+    async delete(principal: Principal, name: string): Promise<void> {
+      await store.transaction(async (tx) => {
+        const { row, names, held } = await visible(tx, principal, name)
+        checkBoundary(principal, names, held)
+        const sessionsEnded = await tx.sessions.deleteOfUser(row.id)
+        await tx.users.delete(row.id)
+        await tx.audit.append({
+          ...{ type: 'user.deleted', subject: name, principal: principal.id },
+          detail: { sessionsEnded },
+        })
+      })
+    },
+
+    /**
+     * The user of `ADMIN_USER`: made with role `admin` where there is none, and given the password of the settings
+     * where it has another, which ends its sessions. A role and a tenant that it has stay.
+     */
+    async ensureAdmin(name: string, password: string): Promise<'kept' | 'created' | 'replaced'> {
+      const known = await store.read.users.byName(name)
+      if (known && (await passwords.verify(password, known.passwordHash, system.id))) return 'kept'
+      const passwordHash = await passwords.hash(password, system.id)
+      return store.transaction(async (tx) => {
+        const row = await tx.users.byName(name)
+        if (row) {
+          if (row.role !== 'admin' || row.tenantId !== undefined) {
+            log.warn({ user: name }, 'KEYRINGD_ADMIN_USER is no unbound admin; its role stays')
+          }
+          await writePassword(tx, row, passwordHash, system.id)
+          return 'replaced'
+        }
+        const role = 'admin'
+        await insert(tx, { name, passwordHash, role, tenantId: undefined, jwt: false })
+        await tx.audit.append({
+          ...{ type: 'user.created', subject: name, principal: system.id },
+          detail: { role, jwt: false },
+        })
+        return 'created'
+      })
+    },
+  }
+}
+
+/** A user stays: what ends, or is bound to addresses and uses, makes nobody that goes on. */
+function checkLasts({ id, expiresAt }: Principal): void {
+  if (id.startsWith('identity:')) {
+    throw new Problem('privilege_boundary', 'An identity cannot make users or set passwords')
+  }
+  if (expiresAt !== undefined) {
+    const detail = 'A token that ends cannot make users or set passwords: they would go on'
+    throw new Problem('privilege_boundary', detail)
+  }
+}
+
+const unfit = (member: string, message: string) =>
+  new Problem('invalid_request', message, {
+    extra: { errors: [{ path: `body/${member}`, message }] },
+  })
+
+/** Counted as people do: by code points. @throws Problem `invalid_request` */
+function checkNew(password: string, minLength: number): void {
+  if ([...password].length < minLength) {
+    throw unfit('password', `A password has at least ${minLength} characters`)
+  }
+  if (!isPassword(password)) {
+    throw unfit('password', `A password is well-formed text of at most ${MAX_PASSWORD} characters`)
+  }
+}
+
+const isVisible = (principal: Principal, row: UserRow, names: Names): boolean =>
+  contains(names.tenants, principal.tenant, names.tenantName(row.tenantId))
+
+function describe(row: UserRow, names: Names): User {
+  const tenant = names.tenantName(row.tenantId)
+  return {
+    ...{ name: row.name, role: row.role },
+    ...(tenant !== undefined && { tenant }),
+    ...{ hasPassword: row.passwordHash !== undefined, jwt: row.jwt },
+    createdAt: toIso(fromMillis(row.createdAt)),
+    updatedAt: toIso(fromMillis(row.updatedAt)),
+  }
+}

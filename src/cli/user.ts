@@ -1,0 +1,97 @@
+import type { UserAnswer } from './answers.ts'
+import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
+import { command, segment } from './command.ts'
+import { json, text, toggle } from './flags.ts'
+import { readSource } from './input.ts'
+import { type Io, usage } from './io.ts'
+import { localTime, record } from './table.ts'
+
+const PATH = '/v1/users'
+
+const users: Collection<UserAnswer> = {
+  ...{ noun: 'user', kind: 'user', flags: {}, member: 'users' },
+  path: () => PATH,
+  columns: {
+    Name: ({ name }) => name,
+    Role: ({ role }) => role,
+    Tenant: ({ tenant }) => tenant ?? '',
+    Password: ({ hasPassword }) => (hasPassword ? 'yes' : 'no'),
+    JWT: ({ jwt }) => (jwt ? 'yes' : 'no'),
+    'Create Time': ({ createdAt }) => localTime(createdAt),
+  },
+  describe: (user) =>
+    record({
+      ...user,
+      createdAt: localTime(user.createdAt),
+      updatedAt: localTime(user.updatedAt),
+    }),
+}
+
+/** Never an argument: those are seen by everybody on the machine, and stay in the shell's history. */
+const PASSWORD = 'file with the password and nothing else; "-": standard input'
+
+/** Without the end of its line. @throws Problem `wrong_usage`; it repeats nothing of the text */
+async function readPassword(file: string, io: Io): Promise<string> {
+  const password = (await readSource(file, '-password-file', io)).replace(/\r?\n$/, '')
+  if (password === '') throw usage('The password is empty')
+  if (/[\r\n]/.test(password)) throw usage('The password is more than one line')
+  return password
+}
+
+const create = command({
+  name: 'user create',
+  argument: 'name',
+  summary: 'Makes a user',
+  notes: ['Without -password-file no password opens the account; "user set-password" gives it one'],
+  flags: {
+    role: text('ROLE', 'what they may, such as admin, cdn-admin or member; default: no-access'),
+    tenant: text('NAME', 'bind them to this tenant and those below it'),
+    'password-file': text('FILE', PASSWORD),
+    jwt: toggle('JWTs of a trusted set may be theirs'),
+    json,
+  },
+  async run(call) {
+    const { role = 'no-access', tenant, jwt, 'password-file': file } = call.values
+    const body = {
+      ...{ name: call.argument, role },
+      ...(tenant && { tenant }),
+      ...(file && { password: await readPassword(file, call.io) }),
+      ...(jwt && { jwt }),
+    }
+    return ask(call, ['POST', PATH, body], users.describe)
+  },
+})
+
+const setPassword = command({
+  name: 'user set-password',
+  argument: 'name',
+  summary: 'Gives a user another password and ends their sessions',
+  notes: ['Without -password-file the password is read from standard input'],
+  flags: { 'password-file': text('FILE', PASSWORD), json },
+  async run(call) {
+    const { 'password-file': file = '-' } = call.values
+    const body = { password: await readPassword(file, call.io) }
+    return ask(call, ['PATCH', `${PATH}/${segment(call.argument)}`, body], users.describe)
+  },
+})
+
+const setRole = command({
+  name: 'user set-role',
+  argument: 'name',
+  summary: 'Gives a user another role',
+  flags: { role: text('ROLE', 'such as admin, cdn-admin, member or no-access'), json },
+  async run(call) {
+    const { role } = call.values
+    if (!role) throw usage('-role is needed')
+    return ask(call, ['PATCH', `${PATH}/${segment(call.argument)}`, { role }], users.describe)
+  },
+})
+
+export const user = {
+  create,
+  list: listCommand(users, 'Lists users'),
+  show: showCommand(users, 'Describes a user'),
+  'set-password': setPassword,
+  'set-role': setRole,
+  delete: deleteCommand(users, 'Deletes a user and ends their sessions'),
+}
