@@ -15,8 +15,13 @@ const SLICES = [
 const PURE = [
   ...['keyring/lifecycle.ts', 'keyring/jwks.ts', 'keyring/profiles.ts', 'audit/chain.ts'],
   ...['discovery/configuration.ts', 'access/capabilities.ts', 'identities/bounds.ts'],
+  'access/tenant-tree.ts',
   ...['identities/claim-match.ts', 'identities/lifetime.ts', 'identities/static-keys.ts'],
-  ...['uri-signing/document.ts', 'uri-signing/uri-token.ts'],
+  ...['uri-signing/document.ts', 'uri-signing/uri-token.ts', 'uri-signing/uri-verdict.ts'],
+  ...['uri-signing/json-tree.ts', 'uri-signing/cache-rules.ts', 'uri-signing/lint.ts'],
+  ...['uri-signing/edge.ts', 'uri-signing/edit.ts', 'uri-signing/uri.ts', 'uri-signing/ere.ts'],
+  ...['uri-signing/container.ts', 'uri-signing/key-material.ts', 'uri-signing/algorithms.ts'],
+  ...['uri-signing/rotation-steps.ts', 'uri-signing/signers.ts'],
   ...['remote-jwks/addresses.ts', 'remote-jwks/url.ts', 'remote-jwks/cache.ts'],
   ...['oauth/form.ts', 'oauth/request.ts', 'oauth/assertion.ts', 'oauth/denial.ts'],
   'oauth/metadata.ts',
@@ -58,7 +63,7 @@ const TABLE: Record<string, { may: string[]; types?: string[] }> = {
   'context.ts': { may: [], types: ['store/*'] },
   'errors.ts': { may: [] },
   'time.ts': { may: [] },
-  'cli/': { may: ['config.ts', 'core/*'] },
+  'cli/': { may: ['config.ts', 'core/*', 'kek/files.ts', 'uri-signing/lint.ts'] },
   'http/': { may: ['context.ts'] },
   'store/': { may: ['context.ts'], types: ['core/*'] },
   'kek/': { may: [] },
@@ -93,6 +98,7 @@ const PACKAGES: Record<string, { in: RegExp; types?: RegExp }> = {
   pino: { in: /^http\/|^main\.ts$/, types: /./ },
   'prom-client': { in: /^http\// },
   yaml: { in: /^http\// },
+  re2js: { in: /^uri-signing\// },
 }
 
 /** What only some files may call. */

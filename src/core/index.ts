@@ -53,7 +53,9 @@ export {
   parseJsonStrict,
   type Screened,
   type ScreenLimits,
+  screenAnyAlgorithm,
   screenCompact,
+  type UnscreenedHeader,
 } from './strict.ts'
 export {
   type Check,

@@ -16,8 +16,13 @@ export interface JoseHeader {
   [name: string]: unknown
 }
 
-export interface Screened {
-  header: JoseHeader
+/** A protected header whose `alg` was not looked up yet: it may be symmetric, or nothing at all. */
+export interface UnscreenedHeader extends Omit<JoseHeader, 'alg'> {
+  alg: string
+}
+
+export interface Screened<Header = JoseHeader> {
+  header: Header
   payload: Uint8Array
   signature: Uint8Array
   /** The two segments that are signed, with their dot. */
@@ -58,6 +63,23 @@ const malformed = (reason: string, cause?: unknown) =>
  * signature.
  */
 export function screenCompact(token: string, limits: ScreenLimits = {}): Screened {
+  const screened = screenAnyAlgorithm(token, limits)
+  const { header } = screened
+  if (!isKnown(header)) throw malformed('The alg is not supported')
+  return { ...screened, header }
+}
+
+const isKnown = (header: UnscreenedHeader): header is JoseHeader & UnscreenedHeader =>
+  isAlgorithm(header.alg)
+
+/**
+ * The same for those who have algorithms of their own, such as HMAC: the caller holds `alg` against what the key is
+ * for.
+ */
+export function screenAnyAlgorithm(
+  token: string,
+  limits: ScreenLimits = {},
+): Screened<UnscreenedHeader> {
   const { maxTokenSize = MAX_TOKEN_SIZE, maxHeaderSize = MAX_HEADER_SIZE } = limits
   if (typeof token !== 'string') throw malformed('The token is not text')
   if (token.length > maxTokenSize) throw malformed('The token is too large')
@@ -90,18 +112,17 @@ function decodeExact(segment: string, name: string): Uint8Array {
   return bytes
 }
 
-function screenHeader(header: unknown): JoseHeader {
+function screenHeader(header: unknown): UnscreenedHeader {
   if (!isObject(header)) throw malformed('The header is not a JSON object')
   const { alg, kid, typ } = header
   for (const name of REFUSED_HEADERS) {
     if (Object.hasOwn(header, name)) throw malformed(`The header has ${name}`)
   }
   if (typeof alg !== 'string') throw malformed('The header has no alg')
-  if (!isAlgorithm(alg)) throw malformed('The alg is not supported')
   if (kid !== undefined && typeof kid !== 'string') throw malformed('The kid is not a string')
   if (kid !== undefined && kid.length > MAX_KID_LENGTH) throw malformed('The kid is too long')
   if (typ !== undefined && typeof typ !== 'string') throw malformed('The typ is not a string')
-  return header as JoseHeader
+  return header as UnscreenedHeader
 }
 
 export const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -1,0 +1,102 @@
+import type { Context, Principal } from '../context.ts'
+import { Problem } from '../errors.ts'
+import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-services.ts'
+import { sealOwner } from '../store/sealed.ts'
+import type { Tx } from '../store/store.ts'
+import { toMillis } from '../time.ts'
+import { openDocument } from './document.ts'
+import { afterChange } from './rotation-steps.ts'
+import type { Seals } from './server-secret.ts'
+
+// The versions of key documents, sealed. A version without a document says that the keys were removed; a service takes
+// all of its versions with it, and a new one of the same name has another id, under which none of them opens.
+
+/** Versions that are kept of each document. */
+export const KEPT = 10
+
+export interface HistoryParts {
+  context: Context
+  seals: Seals
+  /** False: nothing can be opened or sealed now. */
+  isReady(): boolean
+}
+
+export interface NewVersion {
+  principal: Pick<Principal, 'id'>
+  origin: DocumentOrigin
+  /** Undefined: the keys are removed. */
+  bytes: Uint8Array | undefined
+  /** More for the audit record. */
+  detail?: Record<string, unknown>
+}
+
+export type History = ReturnType<typeof createHistory>
+
+type Owner = Pick<ServiceRow, 'id' | 'xmlId' | 'tenantId'>
+
+export function createHistory({ context, seals, isReady }: HistoryParts) {
+  const { now, newId } = context
+
+  const placeOf = (owner: Owner, { id, version }: Pick<DocumentRow, 'id' | 'version'>) => ({
+    ...{ table: 'uri_signing_documents', id, column: 'document_sealed' },
+    owner: sealOwner(owner.id, String(version), owner.xmlId, owner.tenantId),
+  })
+
+  /** The bytes of a version as they were written. @throws Problem `not_ready`, `seal_broken`, `key_unusable` */
+  function open(service: Owner, row: DocumentRow): Uint8Array | undefined {
+    if (!isReady()) throw new Problem('not_ready')
+    if (!row.sealed || row.rootKid === undefined) return undefined
+    return seals.unseal(row.rootKid, placeOf(service, row), row.sealed)
+  }
+
+  /** Rotations look at what a change from outside has left of them. */
+  async function reconsider(tx: Tx, serviceId: string, bytes: Uint8Array | undefined) {
+    const rotations = await tx.uriRotations.ofService(serviceId)
+    const open = rotations.filter(({ endedAt }) => endedAt === undefined)
+    if (open.length === 0) return
+    const document = bytes && openDocument(bytes, 'compat')
+    for (const rotation of open) {
+      const kids = document?.issuers.get(rotation.issuer)?.keys.map(({ kid }) => kid) ?? []
+      const has = { hasOld: kids.includes(rotation.oldKid), hasNew: kids.includes(rotation.newKid) }
+      await tx.uriRotations.update(afterChange(rotation, has, toMillis(now())))
+    }
+  }
+
+  return {
+    open,
+
+    /** Writes the next version, and drops the oldest beyond those that are kept. */
+    async put(tx: Tx, service: ServiceRow, change: NewVersion): Promise<DocumentRow> {
+      const { bytes, origin, principal, detail } = change
+      const latest = await tx.uriDocuments.current(service.id)
+      const id = newId()
+      const version = (latest?.version ?? 0) + 1
+      const sealing = bytes && (await seals.seal(tx, placeOf(service, { id, version }), bytes))
+      const row: DocumentRow = {
+        ...{ id, serviceId: service.id, version, xmlId: service.xmlId, tenantId: service.tenantId },
+        ...{ sealed: sealing?.sealed, rootKid: sealing?.rootKid, origin },
+        ...{ createdAt: toMillis(now()), createdBy: principal.id },
+      }
+      await tx.uriDocuments.insert(row)
+      await tx.uriDocuments.deleteThrough(service.id, version - KEPT)
+      if (origin !== 'rotated') await reconsider(tx, service.id, bytes)
+      await tx.audit.append({
+        ...{ type: `uri-keys.${origin}`, subject: service.xmlId, principal: principal.id },
+        detail: { version, ...(bytes && { bytes: bytes.length }), ...detail },
+      })
+      return row
+    },
+
+    /** Seals every version for another tenant, in the transaction that moves the service there. */
+    async move(tx: Tx, service: ServiceRow, tenantId: string): Promise<void> {
+      const moved = { ...service, tenantId }
+      for (const row of await tx.uriDocuments.list(service.id)) {
+        const bytes = open(service, row)
+        const sealing = bytes && (await seals.seal(tx, placeOf(moved, row), bytes))
+        await tx.uriDocuments.reseal({
+          ...{ id: row.id, tenantId, sealed: sealing?.sealed, rootKid: sealing?.rootKid },
+        })
+      }
+    },
+  }
+}

@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { postSlowly } from '../loopback.ts'
+import { MANAGEMENT_TOKEN, testServer } from '../server.ts'
+import {
+  ADDRESS,
+  asManagement,
+  documentOf,
+  KEYS,
+  PASSWORD,
+  trafficOpsWorld,
+} from './traffic-ops.ts'
+
+// What somebody who means harm tries on the Traffic Ops surface (contract sections 3 to 6, docs/threat-model.md).
+
+const credentials = (name: string, password: string) => JSON.stringify({ u: name, p: password })
+const LOGIN = '/api/5.0/user/login'
+
+test('of two writers with the same If-Match, one is told', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const first = await world.ask('PUT', KEYS('own'), { ...asManagement, body: documentOf() })
+  const etag = String(first.headers['etag'])
+  assert.match(etag, /^"[^"]+"$/)
+  const write = (issuer: string) =>
+    world.ask('PUT', KEYS('own'), {
+      ...{ ...asManagement, body: documentOf(issuer), headers: { 'if-match': etag } },
+    })
+  const answers = await Promise.all([write('left'), write('right')])
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 412])
+  const won = answers.find(({ status }) => status === 200)?.text
+  assert.equal((await world.ask('GET', KEYS('own'), asManagement)).text, won)
+})
+
+test('a login flood is refused by address, and the right password from elsewhere is not', async (t) => {
+  const world = await trafficOpsWorld(t, { RATE_LIMIT_LOGIN: '5/m' })
+  const wrong = { body: credentials('ann', 'incorrect horse battery') }
+  const flood = []
+  for (let time = 0; time < 7; time++) flood.push(await world.ask('POST', LOGIN, wrong))
+  assert.deepEqual(
+    flood.map(({ status }) => status),
+    [401, 401, 401, 401, 401, 429, 429],
+  )
+  const refused = flood.at(-1)
+  assert.match(
+    refused?.text ?? '',
+    /^\{"alerts":\[\{"text":"Rate limit exceeded\.[^"]+","level":"error"\}\]\}\n$/,
+  )
+  assert.match(String(refused?.headers['retry-after']), /^\d+$/)
+  const right = { body: credentials('ann', PASSWORD) }
+  assert.equal((await world.ask('POST', LOGIN, right)).status, 429)
+  assert.equal((await world.ask('POST', LOGIN, { ...right, from: '198.51.100.9' })).status, 200)
+  world.clock.advance('61s')
+  assert.equal((await world.ask('POST', LOGIN, right)).status, 200)
+})
+
+test('a body of a login is small, and its members are text', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const big = await world.ask('POST', LOGIN, { body: credentials('ann', 'x'.repeat(20_000)) })
+  assert.deepEqual([big.status, big.alert], [413, 'Request Entity Too Large'])
+  for (const body of [
+    '{"u":["ann"],"p":"x"}',
+    '{"u":{"$ne":null},"p":{"$ne":null}}',
+    '{"__proto__":{"u":"ann","p":"x"}}',
+    '[]',
+    '7',
+  ]) {
+    const answer = await world.ask('POST', LOGIN, { body })
+    assert.deepEqual(
+      [answer.status, answer.alert],
+      [400, 'username and password are required'],
+      body,
+    )
+  }
+  const twice = await world.ask('POST', LOGIN, { body: '{"u":"rob","u":"ann","p":"x"}' })
+  assert.equal(twice.status, 400)
+  const nested = await world.ask('POST', LOGIN, { body: '['.repeat(5000) + ']'.repeat(5000) })
+  assert.equal(nested.status, 400)
+})
+
+test('a cross-site form changes nothing, and no session is lengthened by it', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const cookie = await world.login('ann')
+  const before = documentOf()
+  assert.equal(
+    (await world.ask('PUT', KEYS('own'), { headers: { cookie }, body: before })).status,
+    200,
+  )
+  for (const headers of [
+    { origin: 'https://evil.example', 'content-type': 'text/plain' },
+    { 'sec-fetch-site': 'cross-site', 'content-type': 'multipart/form-data; boundary=x' },
+    { 'sec-fetch-site': 'same-site', origin: 'http://neighbour.example' },
+    { origin: 'null', 'content-type': 'application/x-www-form-urlencoded' },
+  ]) {
+    const call = { headers: { cookie, ...headers }, body: documentOf('evil') }
+    for (const method of ['POST', 'PUT', 'DELETE']) {
+      const { status, alert, cookies } = await world.ask(method, KEYS('own'), call)
+      assert.deepEqual([status, alert, cookies], [403, 'Forbidden.', []], JSON.stringify(headers))
+    }
+  }
+  assert.equal((await world.ask('GET', KEYS('own'), asManagement)).text, before)
+  const [denied] = await world.events(/^access\.denied$/)
+  assert.deepEqual([denied?.principal, denied?.subject], ['user:ann', 'same-site'])
+})
+
+test('after a logout no copy of the cookies works, and other sessions go on', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const [first, second] = [await world.login('ann'), await world.login('ann')]
+  assert.notEqual(first, second)
+  const out = await world.ask('POST', '/api/4.0/user/logout/', { headers: { cookie: first } })
+  assert.equal(out.alert, 'You are logged out.')
+  for (const cookie of first.split('; ')) {
+    assert.equal((await world.ask('GET', KEYS('own'), { headers: { cookie } })).status, 401, cookie)
+  }
+  assert.equal((await world.ask('GET', KEYS('own'), { headers: { cookie: second } })).status, 200)
+})
+
+test('after a password change no session of before works', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const cookie = await world.login('ann')
+  const password = 'another horse battery staple'
+  const { status } = await world.call('PATCH', '/v1/users/ann', { password })
+  assert.equal(status, 200)
+  for (const one of cookie.split('; ')) {
+    const answer = await world.ask('GET', KEYS('own'), { headers: { cookie: one } })
+    assert.equal(answer.status, 401, one)
+  }
+  const old = await world.ask('POST', LOGIN, { body: credentials('ann', PASSWORD) })
+  assert.equal(old.alert, 'Invalid username or password.')
+  const fresh = await world.login('ann', password)
+  assert.equal((await world.ask('GET', KEYS('own'), { headers: { cookie: fresh } })).status, 200)
+})
+
+test('a foreign tenant that probes for names learns them by default, and nothing when they are hidden', async (t) => {
+  const open = await trafficOpsWorld(t)
+  const hidden = await trafficOpsWorld(t, { HIDE_FOREIGN_SERVICES: 'true' })
+  for (const [world, expected] of [
+    [open, [400, "no such deliveryservice: 'nothing'"]],
+    [hidden, [403, 'Forbidden']],
+  ] as const) {
+    const headers = { cookie: await world.login('ann') }
+    for (const method of ['GET', 'POST', 'PUT', 'DELETE']) {
+      const none = await world.ask(method, KEYS('nothing'), { headers, body: documentOf() })
+      assert.deepEqual([none.status, none.alert], expected, method)
+      const foreign = await world.ask(method, KEYS('foreign'), { headers, body: documentOf() })
+      assert.deepEqual([foreign.status, foreign.alert], [403, 'Forbidden'], method)
+    }
+  }
+})
+
+test('a cookie of this surface counts nowhere else, however the path is written', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const headers = { cookie: await world.login('ann') }
+  for (const path of [
+    '/v1/users',
+    '/v1/operator/keyring/keys',
+    '/api/v1/identities',
+    '/api/5.0/../../v1/users',
+    '/api/5.0/..%2f..%2fv1/users',
+    '//v1/users',
+  ]) {
+    const { status } = await world.ask('GET', path, { headers })
+    assert.ok([401, 403, 404].includes(status), `${path}: ${status}`)
+  }
+})
+
+test('a token of an identity is no credential here', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const body = { name: 'ci', organizationId: 'any', role: 'admin' }
+  const made = await world.call('POST', '/api/v1/identities', body)
+  const identityId = made.json.identity.id
+  await world.call('POST', '/v1/rings', { name: 'ci', algorithms: ['ES256'] })
+  const source = {
+    configurationType: 'jwks',
+    jwksUrl: 'ring:ci',
+    boundSubject: 'job',
+    boundClaims: {},
+  }
+  await world.call('POST', `/api/v1/auth/jwt-auth/identities/${identityId}`, source)
+  const claims = { sub: 'job', aud: 'any' }
+  const jwt = (await world.call('POST', '/v1/rings/ci/sign', { claims, ttl: '5m' })).json.token
+  const login = await world.call('POST', '/api/v1/auth/jwt-auth/login', { identityId, jwt })
+  const token = login.json.accessToken
+  assert.ok(token, JSON.stringify([made.json, login.json]))
+  const { status, alert } = await world.ask('GET', KEYS('own'), { token })
+  assert.deepEqual([status, alert], [401, 'unauthorized, please log in.'])
+  const cookie = `access_token=${token}`
+  assert.equal((await world.ask('GET', KEYS('own'), { headers: { cookie } })).status, 401)
+})
+
+test('no key material, password or cookie is in a log line or an audit record', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const cookie = await world.login('ann')
+  const headers = { cookie }
+  const body = documentOf()
+  for (const method of ['PUT', 'GET', 'DELETE']) {
+    assert.equal((await world.ask(method, KEYS('own'), { headers, body })).status, 200)
+  }
+  await world.ask('POST', LOGIN, { body: `{"u":"ann","p":"${PASSWORD}` })
+  await world.ask('POST', LOGIN, { body: credentials('ann', 'hunter2hunter2') })
+  const rows = await world.store.read.audit.list(0n, 10_000)
+  const record = JSON.stringify(rows, (_, value) =>
+    typeof value === 'bigint' ? `${value}` : value,
+  )
+  for (const text of [record, world.log.join('\n')]) {
+    for (const secret of [
+      JSON.parse(body)['studio-a'].keys[0].k,
+      PASSWORD,
+      'hunter2',
+      ...cookie.split('; '),
+    ]) {
+      assert.ok(!text.includes(secret), secret)
+    }
+  }
+})
+
+test('reads, writes and deletes are on record, by whom', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const headers = { cookie: await world.login('ann') }
+  for (const [method, body] of [
+    ['PUT', documentOf()],
+    ['GET', undefined],
+    ['DELETE', undefined],
+  ] as const) {
+    await world.ask(method, KEYS('own'), { headers, ...(body !== undefined && { body }) })
+  }
+  const events = await world.events(/^uri-keys\./)
+  assert.deepEqual(
+    events.map(({ type, subject, principal }) => [type, subject, principal]),
+    ['stored', 'read', 'removed'].map((what) => [`uri-keys.${what}`, 'own', 'user:ann']),
+  )
+})
+
+test('the secret that signs cookies is sealed, made once, and outlives a restart and a rotation', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const cookies = await Promise.all([world.login('ann'), world.login('rob')])
+  const row = await world.store.read.serverSecrets.byName('traffic-ops-sessions')
+  assert.ok(row && row.valueSealed.length > 32)
+  const rotated = await world.call('POST', '/v1/rings/default/rotate', {
+    ...{ full: true, force: true, reason: 'test' },
+  })
+  assert.equal(rotated.status, 200)
+  await world.keyring.reseal.settled()
+  const after = await world.store.read.serverSecrets.byName('traffic-ops-sessions')
+  assert.notEqual(after?.rootKid, row.rootKid)
+  const { store, clock } = world
+  const next = await testServer(t, { store, clock, settings: { ROOT_KEY_ALGORITHM: 'ES256' } })
+  for (const [at, cookie] of cookies.entries()) {
+    const url = KEYS(at === 0 ? 'own' : 'foreign')
+    for (const one of cookie.split('; ')) {
+      const { statusCode } = await next.app.inject({ url, headers: { cookie: one } })
+      assert.equal(statusCode, 200, one)
+    }
+  }
+})
+
+test('cookies are Secure where a trusted proxy says that the client speaks TLS', async (t) => {
+  const world = await trafficOpsWorld(t, { TRUSTED_PROXIES: ADDRESS })
+  const call = { body: credentials('ann', PASSWORD) }
+  const secure = async (headers: Record<string, string>, from = ADDRESS) => {
+    const { status, cookies } = await world.ask('POST', LOGIN, { ...call, headers, from })
+    assert.equal(status, 200)
+    return cookies.every((cookie) => cookie.endsWith('; Secure'))
+  }
+  assert.equal(await secure({ 'x-forwarded-proto': 'https' }), true)
+  assert.equal(await secure({}), false)
+  assert.equal(await secure({ 'x-forwarded-proto': 'https' }, '198.51.100.9'), false)
+})
+
+test('a right that goes while the body arrives is no right', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const grants = ['DS-SECURITY-KEY:UPDATE', 'DS-SECURITY-KEY:CREATE']
+  const made = await world.call('POST', '/v1/api-tokens', { name: 'slow', grants })
+  await world.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = world.app.server.address() as AddressInfo
+  const what = { path: KEYS('own'), token: made.json.token, body: JSON.parse(documentOf()) }
+  const status = await postSlowly(t, port, what, () => world.call('DELETE', '/v1/api-tokens/slow'))
+  assert.equal(status, 401)
+  assert.equal((await world.ask('GET', KEYS('own'), asManagement)).headers['etag'], undefined)
+})
+
+test('what breaks inside is said in three words', async (t) => {
+  const world = await trafficOpsWorld(t)
+  assert.equal((await world.ask('GET', KEYS('own'), asManagement)).status, 200)
+  await world.store.close()
+  const { status, text } = await world.ask('PUT', KEYS('foreign'), {
+    ...{ ...asManagement, body: documentOf() },
+  })
+  const expected = '{"alerts":[{"text":"Internal Server Error","level":"error"}]}\n'
+  assert.deepEqual([status, text], [500, expected])
+})
+
+test('X-Nomad-Token carries an API token here, too, and counts before a cookie', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const headers = { 'x-nomad-token': MANAGEMENT_TOKEN }
+  assert.equal((await world.ask('GET', KEYS('foreign'), { headers })).status, 200)
+  const cookie = await world.login('ann')
+  const wrong = { cookie, 'x-nomad-token': 'krd_wrong' }
+  assert.equal((await world.ask('GET', KEYS('own'), { headers: wrong })).status, 401)
+})
