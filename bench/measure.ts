@@ -35,34 +35,45 @@ export interface Compared {
   theirs: number
 }
 
-/** What `compare` loads; how long, it says itself. `pid` is the server. */
+/** A server that is loaded; how long, who compares says. `pid` is the server. */
 export type Side = Omit<Load, 'millis'> & { pid: number }
 
 const ROUNDS = 40
 const ROUND_MILLIS = 300
 
-/**
- * Loads two servers in turns, in many short rounds, and compares each round with its neighbour. The half of the pairs
- * in which the servers got least of the processor is left out: there a busy neighbour was measured.
- */
-export async function compare(
+/** What one side does in so many milliseconds, and the share of a processor that it got. */
+export type Round = (millis: number) => Promise<{ rate: number; share: number }>
+
+/** Loads two servers in turns. */
+export function compare(
   { client }: Bench,
   [ours, theirs]: readonly [Side, Side],
 ): Promise<Compared> {
-  async function round({ pid, ...load }: Side): Promise<{ rate: number; share: number }> {
+  return compareRounds(loadRound(client, ours), loadRound(client, theirs))
+}
+
+/** Loads a server for a while; the rate is `each` times that of its answers. */
+export function loadRound(client: Client, { pid, ...load }: Side, each = 1): Round {
+  return async (millis) => {
     const before = cpuSeconds(pid)
     const start = performance.now()
-    const { perSecond } = await client.run({ ...load, millis: ROUND_MILLIS })
+    const { perSecond } = await client.run({ ...load, millis })
     const seconds = (performance.now() - start) / 1000
-    return { rate: perSecond, share: (cpuSeconds(pid) - before) / seconds }
+    return { rate: perSecond * each, share: (cpuSeconds(pid) - before) / seconds }
   }
+}
 
-  for (const { pid: _, ...load } of [ours, theirs]) await client.run({ ...load, millis: 2000 })
+/**
+ * Has two sides work in turns, in many short rounds, and compares each round with its neighbour. The half of the pairs
+ * in which they got least of the processor is left out: there a busy neighbour was measured.
+ */
+export async function compareRounds(ours: Round, theirs: Round): Promise<Compared> {
+  for (const side of [ours, theirs]) await side(2000)
   const pairs: { our: number; their: number; share: number }[] = []
   for (let at = 0; at < ROUNDS; at++) {
     // Who comes first changes: the second of a pair may find a warmer machine.
-    const first = await round(at % 2 ? theirs : ours)
-    const second = await round(at % 2 ? ours : theirs)
+    const first = await (at % 2 ? theirs : ours)(ROUND_MILLIS)
+    const second = await (at % 2 ? ours : theirs)(ROUND_MILLIS)
     const [our, their] = at % 2 ? [second, first] : [first, second]
     pairs.push({ our: our.rate, their: their.rate, share: Math.min(our.share, their.share) })
   }
@@ -75,7 +86,7 @@ export async function compare(
 }
 
 /** Linux counts in hundredths (proc(5), stat, fields 14 and 15); elsewhere all rounds are equally good. */
-function cpuSeconds(pid: number): number {
+export function cpuSeconds(pid: number): number {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
     return (Number(fields[11]) + Number(fields[12])) / 100

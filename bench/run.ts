@@ -15,9 +15,11 @@ import { publication } from './publication.ts'
 import { rotation } from './rotation.ts'
 import { signing } from './signing.ts'
 import { startup } from './startup.ts'
+import { uriSigning } from './uri-signing.ts'
 
 const BENCHES: Record<string, (bench: Bench) => Promise<Line[]>> = {
   ...{ publication, signing, rotation, held, startup, identities },
+  'uri-signing': uriSigning,
 }
 const README = join(import.meta.dirname, '..', 'README.md')
 const MARKED = /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/

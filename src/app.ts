@@ -2,8 +2,12 @@ import { CAPABILITY_NAMES } from './access/capabilities.ts'
 import { createFailures } from './access/failures.ts'
 import { accessRoutes } from './access/routes.ts'
 import { createAccess } from './access/service.ts'
+import { tenantRoutes } from './access/tenant-routes.ts'
+import { userRoutes } from './access/user-routes.ts'
 import { accessRing, createPlaces, oauthAccounts } from './app/adapters.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
+import { trafficOpsOf } from './app/traffic-ops.ts'
+import { uriSigningOf } from './app/uri-signing.ts'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
 import { joinIssuer } from './discovery/configuration.ts'
@@ -33,6 +37,12 @@ import { createOAuth } from './oauth/service.ts'
 import { createGuardedFetch } from './remote-jwks/fetch.ts'
 import { createRemoteJwks } from './remote-jwks/service.ts'
 import { toSeconds } from './time.ts'
+import { documentsRoutes } from './uri-signing/documents-routes.ts'
+import { alerts } from './uri-signing/errors.ts'
+import { serviceRoutes } from './uri-signing/routes.ts'
+import { createUriSigning, type UriSigning } from './uri-signing/service.ts'
+import { trafficOpsRoutes } from './uri-signing/traffic-ops-routes.ts'
+import { versionOf } from './uri-signing/versions.ts'
 
 // The composition root: builds each service, mounts each slice. It and the files of app/ alone know them all.
 
@@ -55,6 +65,7 @@ export interface Server {
   publicApp: App | undefined
   keyring: Keyring
   access: ReturnType<typeof createAccess>
+  uriSigning: UriSigning
   /** Serves relying parties from what is stored, before anything is unsealed. */
   publish(): Promise<void>
   /** Unseals and makes first keys. @throws Problem `kek_wrong`, `kek_missing` */
@@ -70,7 +81,12 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const { config, context, installation, version, tls } = options
   const { log, newId } = context
   const metrics = createMetrics()
-  const access = createAccess(context, { jwt: (...presented) => slice.bearer(...presented) })
+  const limiter = createFailures(config.rateLimitLogin, context.monotonic, addressKey)
+  const access = createAccess(context, {
+    ...{ limiter, minPasswordLength: config.minPasswordLength },
+    clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
+    jwt: (...presented) => slice.bearer(...presented),
+  })
   let draining = false
 
   const keyring = createKeyring({
@@ -95,7 +111,6 @@ export async function createApp(options: AppOptions): Promise<Server> {
     allowInternalHosts: config.allowInternalHosts ?? [],
   })
   const remote = createRemoteJwks(context, fetching, { isOurs: keyring.own.isOurs })
-  const limiter = createFailures(config.rateLimitLogin, context.monotonic, addressKey)
   const places = createPlaces(options.issuer)
   const slice = createIdentitiesSlice({
     ...{ context, limiter, remote, rights: access.rights, keyring: accessRing(keyring) },
@@ -107,6 +122,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
     clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
     tokenEndpoint: () => places()?.token,
   })
+  const uriSigning = createUriSigning(uriSigningOf({ context, config, access, keyring }))
   const oauth = createOAuth({
     ...{ context, limiter, skew: toSeconds(config.clockSkew) },
     exchangeAudiences: config.tokenExchangeAudiences ?? [],
@@ -139,6 +155,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
 
   const hasNomad = config.surfaces.includes('nomad')
   const hasInfisical = config.surfaces.includes('infisical')
+  const hasTrafficOps = config.surfaces.includes('traffic-ops')
+  const trafficOps = trafficOpsOf({ context, access, keyring, uriSigning })
   const nomad: NomadWire = {
     strict: config.rotationMode === 'nomad',
     region: config.region,
@@ -167,6 +185,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
       formatFor(path) {
         if (hasNomad && bound && path.startsWith('/v1/operator/keyring')) return plainText
         if (bound && path.startsWith('/oauth/')) return oauthJson
+        if (hasTrafficOps && bound && versionOf(path) !== undefined) return alerts
         return hasInfisical && bound && path.startsWith('/api/v1') ? envelope : undefined
       },
       ...(tls && { tls }),
@@ -177,7 +196,12 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const known = new Set<string>(CAPABILITY_NAMES)
   const app = server(true)
   installAuth(app, {
-    authenticate: (request) => access.authenticate(request.headers, request.ip),
+    authenticate(request) {
+      // By the route that was found, not by the path: session cookies count on that surface only.
+      return request.routeOptions.config.credentials === 'traffic-ops'
+        ? trafficOps.sessions.authenticate(request)
+        : access.authenticate(request.headers, request.ip)
+    },
     known,
     onDenied: (principal, needed) => access.recordDenied(principal, needed),
   })
@@ -203,15 +227,21 @@ export async function createApp(options: AppOptions): Promise<Server> {
     await app.register(identitiesRoutes({ ...slice, onDenied: access.recordDenied }), {
       prefix: '/api/v1',
     })
+  if (hasTrafficOps) await app.register(trafficOpsRoutes(trafficOps))
   for (const prefix of mountsOf(config.oidcIssuer)) {
     await app.register(oauthRoutes({ oauth, places }), { prefix })
   }
   await app.register(async (own) => {
     ourApi(own as App)
     await own.register(accessRoutes(access))
+    await own.register(tenantRoutes(access))
+    await own.register(userRoutes(access))
     await own.register(ringRoutes(keyring))
     await own.register(tokenRoutes(keyring))
     await own.register(explainRoutes(slice))
+    const parts = { ...uriSigning, onDenied: access.recordDenied }
+    await own.register(serviceRoutes(parts))
+    await own.register(documentsRoutes(parts))
   })
 
   let publicApp: App | undefined
@@ -228,19 +258,29 @@ export async function createApp(options: AppOptions): Promise<Server> {
   }
 
   return {
-    ...{ app, publicApp, keyring, access },
+    ...{ app, publicApp, keyring, access, uriSigning },
     publish: keyring.publish,
     async open(providers, signal) {
       await slice.start()
       await keyring.open(providers, signal)
+      const { adminUser, adminPassword } = config
+      if (adminUser !== undefined && adminPassword) {
+        await access.users.ensureAdmin(adminUser, adminPassword.reveal())
+      }
+      access.start()
+      uriSigning.start()
     },
-    prune: slice.prune,
+    async prune() {
+      await slice.prune()
+      await access.prune()
+    },
     drain() {
       draining = true
       keyring.blocking.close()
     },
     async close() {
       await Promise.all([app.close(), publicApp?.close()])
+      await uriSigning.close()
       await keyring.close()
       slice.close()
       access.close()

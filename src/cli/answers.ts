@@ -44,6 +44,22 @@ export interface ApiTokenAnswer {
   expiresAt?: string
 }
 
+export interface TenantAnswer {
+  name: string
+  parent?: string
+  createdAt: string
+}
+
+export interface UserAnswer {
+  name: string
+  role: string
+  tenant?: string
+  hasPassword: boolean
+  jwt: boolean
+  createdAt: string
+  updatedAt: string
+}
+
 export interface VerdictAnswer {
   valid: boolean
   checks: { name: string; ok: boolean; reason?: string }[]
@@ -89,4 +105,36 @@ export interface JwtAuthAnswer {
 export interface ExplanationAnswer {
   ok: boolean
   checks: { name: string; ok: boolean; claim?: string; rule?: string; reason?: string }[]
+}
+
+export interface ServiceAnswer {
+  xmlId: string
+  tenant: string
+  cdn: string | null
+  createdAt: string
+  keys: { version: number; etag: string; updatedAt: string; updatedBy: string } | null
+}
+
+export interface VersionAnswer {
+  version: number
+  origin: string
+  hasKeys: boolean
+  createdAt: string
+  createdBy: string
+}
+
+export interface UriPlanAnswer {
+  rotations: {
+    issuer: string
+    oldKid: string
+    newKid: string
+    state: string
+    steps: { step: string; doneAt: string | null; safeAt: string | null; why: string }[]
+  }[]
+}
+
+export interface UriVerdictAnswer {
+  code: number
+  reason: string
+  checks: { name: string; ok: boolean; reason?: string }[]
 }

@@ -25,20 +25,24 @@ export interface Exchange {
   path?: string
   token?: string | undefined
   body?: unknown
+  /** A body that is sent as it is, instead of one that becomes JSON. */
+  raw?: string | undefined
+  headers?: Readonly<Record<string, string>> | undefined
   ca?: string | readonly string[] | undefined
   signal?: AbortSignal
 }
 
 /** One request, one answer. Rejects with the error of the connection. */
 export function exchange(what: Exchange): Promise<Answer> {
-  const { method, url, path, token, body, ca, signal } = what
+  const { method, url, path, token, body, raw, ca, signal } = what
   const timeout = AbortSignal.timeout(TIMEOUT_MILLIS)
-  const payload = body === undefined ? undefined : JSON.stringify(body)
+  const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
   const options = {
     ...{ method, agent: false as const, ...(path !== undefined && { path }) },
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     headers: {
       accept: 'application/json',
+      ...what.headers,
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
       ...(payload !== undefined && {
         ...{ 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) },
@@ -91,6 +95,8 @@ export interface ClientOptions {
   bare?: boolean
 }
 
+export type CallOptions = Pick<Exchange, 'raw' | 'headers'> & { anonymous?: boolean }
+
 export interface Connection {
   address: string | undefined
   token: string | undefined
@@ -114,7 +120,7 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
   async function send(
     method: string,
     path: string,
-    extra: { body?: unknown; signal?: AbortSignal; anonymous?: boolean } = {},
+    extra: Pick<Exchange, 'body' | 'raw' | 'headers' | 'signal'> & { anonymous?: boolean } = {},
   ): Promise<Answer> {
     const { anonymous, ...more } = extra
     const credential = anonymous ? undefined : token
@@ -133,9 +139,9 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
     method: string,
     path: string,
     body?: unknown,
-    { anonymous = false } = {},
+    { anonymous = false, ...more }: CallOptions = {},
   ): Promise<Answer> {
-    const answer = await send(method, path, { body, anonymous })
+    const answer = await send(method, path, { body, anonymous, ...more })
     if (answer.status >= 200 && answer.status < 300) return answer
     const hints = hintsOf(answer, { asked: !anonymous && token === undefined })
     throw failure([bare ? unexpected(answer) : friendly(answer), ...hints].join('\n'))
@@ -149,7 +155,7 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
       method: string,
       path: string,
       body?: unknown,
-      options: { anonymous?: boolean } = {},
+      options: CallOptions = {},
     ): Promise<{ value: T; text: string }> {
       const { text } = await call(method, path, body, options)
       return { value: parseJson<T>(text, address), text: `${text.trimEnd()}\n` }

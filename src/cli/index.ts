@@ -3,6 +3,7 @@ import { isProblem } from '../errors.ts'
 import { apiToken } from './api-token.ts'
 import { clock } from './clock.ts'
 import type { Command } from './command.ts'
+import { deliveryService } from './delivery-service.ts'
 import { doctor } from './doctor.ts'
 import { identity } from './identity.ts'
 import { type Io, openProcessIo } from './io.ts'
@@ -10,7 +11,10 @@ import { keys } from './keys.ts'
 import { profile } from './profile.ts'
 import { ring } from './ring.ts'
 import { table } from './table.ts'
+import { tenant } from './tenant.ts'
 import { token } from './token.ts'
+import { uri } from './uri.ts'
+import { user } from './user.ts'
 
 /** What a word leads to: a command, or the words that may follow. */
 interface Words {
@@ -21,9 +25,13 @@ const NOUNS: Words = {
   keys,
   token,
   'api-token': apiToken,
+  user,
+  tenant,
   ring,
   profile,
   identity,
+  'delivery-service': deliveryService,
+  uri,
   clock,
   doctor,
 }

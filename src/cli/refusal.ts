@@ -33,6 +33,9 @@ export function hintsOf({ status, text }: Answer, { asked }: { asked: boolean })
   if (typeof message === 'string' && message.startsWith('Access denied')) {
     return ['How each check of the token went: keyringd identity explain ID -jwt-file FILE']
   }
+  if (code === 'rotation_unsafe' && typeof safeAt === 'string') {
+    return [`It is safe from ${localTime(safeAt)} on`]
+  }
   if (code !== 'activation_unsafe' || typeof safeAt !== 'string') return []
   return [
     `It is safe from ${localTime(safeAt)} on: wait until then, or use -force with -reason TEXT`,

@@ -141,6 +141,36 @@ export interface ApiTokensTable {
   expires_at: NullableInt
 }
 
+export interface UsersTable {
+  id: string
+  name: string
+  password_hash: string | null
+  digest_ha1_sealed: NullableBytes
+  root_kid: string | null
+  role: string
+  tenant_id: string | null
+  jwt: Int
+  created_at: Int
+  updated_at: Int
+}
+
+export interface SessionsTable {
+  id_hash: Bytes
+  user_id: string
+  kind: string
+  created_at: Int
+  expires_at: Int
+}
+
+export interface RoleGrantsTable {
+  id: string
+  external_security_id: string
+  external_name: string
+  role: string
+  tenant_id: string | null
+  created_at: Int
+}
+
 export interface IdentitiesTable {
   id: string
   organisation_id: string
@@ -210,6 +240,48 @@ export interface GrantsTable {
   delivery_service_id: string | null
 }
 
+export interface UriSigningDocumentsTable {
+  id: string
+  delivery_service_id: string
+  version: Int
+  xml_id: string
+  tenant_id: string
+  document_sealed: NullableBytes
+  root_kid: string | null
+  origin: string
+  created_at: Int
+  created_by: string
+}
+
+export interface UriSigningPromisesTable {
+  delivery_service_id: string
+  issuer: string
+  kid: string
+  until: Int
+  renewal_ttl: Int
+}
+
+export interface UriSigningRotationsTable {
+  id: string
+  delivery_service_id: string
+  issuer: string
+  old_kid: string
+  new_kid: string
+  state: string
+  automatic: Int
+  announce_ttl: Int
+  started_by: string
+  added_at: Int
+  signing_at: NullableInt
+  retiring_at: NullableInt
+  ended_at: NullableInt
+  reloaded_at: NullableInt
+  others_until: NullableInt
+  others_renewal_ttl: NullableInt
+  attested_at: NullableInt
+  attested_by: string | null
+}
+
 export interface RemoteJwksTable {
   source: string
   url: string
@@ -245,12 +317,18 @@ export interface Tables {
   organisations: OrganisationsTable
   tenants: TenantsTable
   api_tokens: ApiTokensTable
+  users: UsersTable
+  sessions: SessionsTable
+  role_grants: RoleGrantsTable
   identities: IdentitiesTable
   jwt_auth_configs: JwtAuthConfigsTable
   access_tokens: AccessTokensTable
   used_assertions: UsedAssertionsTable
   delivery_services: DeliveryServicesTable
   grants: GrantsTable
+  uri_signing_documents: UriSigningDocumentsTable
+  uri_signing_promises: UriSigningPromisesTable
+  uri_signing_rotations: UriSigningRotationsTable
   remote_jwks: RemoteJwksTable
   audit_events: AuditEventsTable
 }

@@ -24,7 +24,8 @@ export const SEALED_TABLES: readonly SealedTable[] = [
     table: 'uri_signing_documents',
     id: 'id',
     columns: ['document_sealed'],
-    owner: ['delivery_service_id'],
+    // Opened with the name and the tenant that the service has: a row that was given to another one does not open.
+    owner: ['delivery_service_id', 'version', 'xml_id', 'tenant_id'],
   },
   {
     table: 'external_securities',

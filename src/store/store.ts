@@ -3,6 +3,7 @@ import type { Instant } from '../time.ts'
 import { accessQueries } from './access.ts'
 import { accessTokenQueries } from './access-tokens.ts'
 import { type AuditEvent, auditQueries } from './audit.ts'
+import { deliveryServiceQueries } from './delivery-services.ts'
 import { lend, readOnly } from './guards.ts'
 import { type Direct, directly } from './hot.ts'
 import { identityQueries } from './identities.ts'
@@ -15,6 +16,11 @@ import { ringQueries } from './rings.ts'
 import { rootKeyQueries } from './root-keys.ts'
 import type { Tables } from './schema.ts'
 import { sealedQueries } from './sealed.ts'
+import { serverSecretQueries } from './server-secrets.ts'
+import { sessionQueries } from './sessions.ts'
+import { tenantQueries } from './tenants.ts'
+import { uriSigningQueries } from './uri-signing.ts'
+import { userQueries } from './users.ts'
 
 /** Every aggregate's queries, over one connection or one transaction. */
 export type Tx = ReturnType<typeof createTx>
@@ -63,10 +69,16 @@ function createTx(direct: Direct, parts: StoreParts, told: AuditEvent[]) {
     ...accessQueries(db, parts.newId),
     ...identityQueries(direct, parts.newId),
     ...accessTokenQueries(direct),
+    ...deliveryServiceQueries(direct),
+    ...uriSigningQueries(direct),
     rings: ringQueries(db),
     keys: keyQueries(db),
     rootKeys: rootKeyQueries(db),
     sealed: sealedQueries(db),
+    serverSecrets: serverSecretQueries(db),
+    tenants: tenantQueries(db),
+    users: userQueries(db),
+    sessions: sessionQueries(direct),
     promises: promiseQueries(db),
     profiles: profileQueries(db),
     remoteJwks: remoteJwksQueries(db),

@@ -23,13 +23,20 @@ function settingsOf(words: string[]): { settings: Record<string, string>; keks: 
   return { settings, keks: kek.split(',') }
 }
 
-async function call(stage: Stage, url: string, payload: object): Promise<Record<string, string>> {
+async function call(
+  stage: Stage,
+  url: string,
+  payload?: object,
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE' = 'POST',
+): Promise<Record<string, string>> {
   const { app } = stage.server()
   const headers = { authorization: `Bearer ${MANAGEMENT_TOKEN}` }
-  const answer = await app.inject({ method: 'POST', url, headers, payload })
+  const answer = await app.inject({ method, url, headers, ...(payload && { payload }) })
   assert.ok(answer.statusCode < 300, answer.body)
-  return answer.json()
+  return answer.body === '' ? {} : answer.json()
 }
+
+const PASSWORD = 'correct horse battery staple'
 
 type Step = (stage: Stage, words: string[], bind: (name: string, value: string) => void) => unknown
 
@@ -77,6 +84,18 @@ export const STEPS: Record<string, Step> = {
   /** `@ring NAME algorithm`: makes a ring, which the keyring index must not notice. */
   ring: (stage, [name, algorithm]) => call(stage, '/v1/rings', { name, algorithms: [algorithm] }),
   strand: (stage, [kid = '']) => stage.strand(kid),
+
+  /** `@tenant NAME parent`: without a parent it is below the root. */
+  tenant: (stage, [name, parent]) =>
+    call(stage, '/v1/tenants', { name, ...(parent && { parent }) }),
+  /** `@user NAME role tenant`: with the password `correct horse battery staple`. */
+  user: (stage, [name, role, tenant]) =>
+    call(stage, '/v1/users', { name, password: PASSWORD, role, ...(tenant && { tenant }) }),
+  /** `@service XML_ID tenant`: a delivery service. */
+  service: (stage, [xmlId, tenant]) =>
+    call(stage, `/v1/delivery-services/${xmlId}`, { tenant }, 'PUT'),
+  /** `@delete PATH`: what our own API has there. */
+  delete: (stage, [path = '']) => call(stage, path, undefined, 'DELETE'),
 
   /** How many queries the server holds. */
   held: (stage, [count]) =>

@@ -70,7 +70,8 @@ function parseExchange(line: number, title: string, block: string[]): Entry {
   const request = block.slice(0, at)
   const [status = '', ...rest] = block.slice(at + 1)
   const empty = rest.indexOf('')
-  const headers = empty === -1 ? rest : rest.slice(0, empty)
+  const fields = empty === -1 ? rest : rest.slice(0, empty)
+  const headers = fields.length === 0 ? [] : joined(fields).split('\n')
   const body = empty === -1 ? [] : rest.slice(empty + 1)
   return {
     ...{ line, title, mode: mode as Exclude<Entry, { step: string }>['mode'] },
@@ -94,6 +95,7 @@ const KINDS: Record<string, string> = {
   b64: '[A-Za-z0-9_-]+',
   tag: '"[A-Za-z0-9_-]+"',
   text: '[^\\r\\n]+',
+  cookie: '[\\w.-]+',
 }
 
 const MARK = /<(\w[^<>]*)>/g

@@ -117,6 +117,10 @@ export async function connect(port: number): Promise<Connection> {
 /** The value of a header that may come once only. */
 export function headerOf({ headers }: Pick<WireResponse, 'headers'>, name: string) {
   const values = headers.filter(([one]) => one.toLowerCase() === name.toLowerCase())
+  // The one field that comes once for each value (RFC 9110 section 5.3).
+  if (name.toLowerCase() === 'set-cookie' && values.length > 0) {
+    return values.map(([, value]) => value).join(', ')
+  }
   if (values.length > 1) throw new Error(`${name} was sent ${values.length} times`)
   return values[0]?.[1]
 }

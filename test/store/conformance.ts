@@ -1,6 +1,8 @@
 import { type TestContext, test } from 'node:test'
 import type { Store } from '../../src/store/store.ts'
+import { accessConformance } from './conformance-access.ts'
 import { auditConformance } from './conformance-audit.ts'
+import { deliveryServiceConformance } from './conformance-delivery-services.ts'
 import { identityConformance } from './conformance-identities.ts'
 import { keyConformance } from './conformance-keys.ts'
 import { remoteJwksConformance } from './conformance-remote-jwks.ts'
@@ -48,5 +50,7 @@ export function conformance(
   keyConformance(check)
   rowConformance(check)
   identityConformance(check)
+  deliveryServiceConformance(check)
+  accessConformance(check)
   remoteJwksConformance(check)
 }

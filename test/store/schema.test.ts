@@ -104,12 +104,17 @@ const SEED = `
   INSERT INTO audit_events VALUES ('v', 1, 0, 't', 's', 'p', '{}', x'00', x'03');
   PRAGMA foreign_keys = OFF;
   INSERT INTO promises VALUES ('k', 100);
+  INSERT INTO uri_signing_promises VALUES ('s', 'i', 'k', 100, 5);
+  INSERT INTO delivery_services VALUES ('s', 'demo', 't', NULL, 0);
   PRAGMA foreign_keys = ON;`
 
 test('what must never happen is refused by the database itself', () => {
   const refusals: [sql: string, says: RegExp][] = [
     ['UPDATE counters SET value = 4', /never lowered/],
     ['UPDATE promises SET until = 99', /never lowered/],
+    ['UPDATE uri_signing_promises SET until = 99', /never lowered/],
+    ['UPDATE uri_signing_promises SET renewal_ttl = 4', /never lowered/],
+    ["UPDATE delivery_services SET xml_id = 'x'", /keeps its name/],
     ["UPDATE kid_history SET thumbprint = 'x'", /append-only/],
     ['DELETE FROM kid_history', /append-only/],
     ["DELETE FROM rings WHERE id = 'audit'", /never deleted/],

@@ -259,7 +259,7 @@ test('a transaction that SQLite gives up by itself keeps nothing', async (t) => 
   const sql = `CREATE TRIGGER full_disk BEFORE INSERT ON settings WHEN NEW.name = 'full'
     BEGIN SELECT RAISE(ROLLBACK, 'disk is full'); END`
   const file = freshFile()
-  const store = openFile(file, [...migrations, { name: '0002-full-disk', sql, hash: 'h' }])
+  const store = openFile(file, [...migrations, { name: '0099-full-disk', sql, hash: 'h' }])
   t.after(() => store.close())
   const stubborn = store.transaction(async (tx) => {
     await tx.counters.next('n')
@@ -291,7 +291,7 @@ const migration = (name: string, sql: string, hash = `hash of ${name}`): Migrati
 test('a migration is applied once, to new and to old databases', async () => {
   const file = freshFile()
   await writeOne(file)
-  const more = [...migrations, migration('0002-more', 'CREATE TABLE more (a TEXT) STRICT')]
+  const more = [...migrations, migration('0099-more', 'CREATE TABLE more (a TEXT) STRICT')]
   for (let i = 0; i < 2; i++) await openFile(file, more).close()
   const store = openFile(file, more)
   assert.equal(await store.read.settings.get('a'), 1)
@@ -303,27 +303,27 @@ test('a changed migration and a newer database are refused', async () => {
   await writeOne(file)
   const changed = migrations.map((each) => ({ ...each, hash: 'another' }))
   assertRefused(file, 'migration_mismatch', /0001-init was changed after it was applied/, changed)
-  await openFile(file, [...migrations, migration('0002-newer', 'SELECT 1')]).close()
-  assertRefused(file, 'migration_mismatch', /has migration 0002-newer.*written by a newer keyringd/)
+  await openFile(file, [...migrations, migration('0099-newer', 'SELECT 1')]).close()
+  assertRefused(file, 'migration_mismatch', /has migration 0099-newer.*written by a newer keyringd/)
 })
 
 test('a migration that fails half-way leaves nothing', async () => {
   const file = freshFile()
   await writeOne(file)
-  const good = migration('0002-good', 'CREATE TABLE good (a TEXT) STRICT')
+  const good = migration('0099-good', 'CREATE TABLE good (a TEXT) STRICT')
   const bad = migration(
-    '0003-bad',
+    '0100-bad',
     `CREATE TABLE fine (a TEXT) STRICT; UPDATE settings SET value = '2'; INSERT INTO absent VALUES (1);`,
   )
   const known = [...migrations, good, bad]
-  assertRefused(file, 'store_unusable', /0003-bad failed and changed nothing.*no such table/, known)
+  assertRefused(file, 'store_unusable', /0100-bad failed and changed nothing.*no such table/, known)
   const raw = new Database(file, { readonly: true })
   const tables = raw.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").pluck().all()
   assert.ok(tables.includes('good') && !tables.includes('fine'))
   const applied = raw.prepare('SELECT name FROM migrations ORDER BY name').pluck().all()
-  assert.deepEqual(applied, ['0001-init', '0002-good'])
+  assert.deepEqual(applied, [...migrations.map(({ name }) => name), '0099-good'])
   raw.close()
-  const mended = [...migrations, good, migration('0003-bad', 'CREATE TABLE fine (a TEXT) STRICT')]
+  const mended = [...migrations, good, migration('0100-bad', 'CREATE TABLE fine (a TEXT) STRICT')]
   const store = openFile(file, mended)
   assert.equal(await store.read.settings.get('a'), 1)
   await store.close()

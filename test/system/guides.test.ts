@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { needs } from '../needs.ts'
 import { follow } from './guide.ts'
 import { githubClaims, kubernetesClaims, startIssuer, startKeycloak } from './guide-issuers.ts'
 import { faultsIn, makeHome, start } from './process.ts'
+import { CACHE_PROGRAMS, startCache } from './traffic-server.ts'
 
 // The pages of docs/guides, followed word for word against a server that really runs.
 
@@ -149,3 +150,24 @@ test('a client exchanges, asserts and revokes by OAuth', needs('curl', 'openssl'
   assert.match(printed.join(''), /\{"active":false\}/)
   assert.deepEqual(faultsIn(server.log()), [])
 })
+
+test(
+  'a cache is given keys, answers signed URIs, and is given new ones',
+  needs('curl', ...CACHE_PROGRAMS),
+  async (t) => {
+    const { server, url, folder, env } = await startServer(t)
+    const { etc, port, origin, environment } = await startCache(t, [])
+    await follow(t, {
+      ...{ page: 'uri-signing.md', folder, env: { ...env, TS_RUNROOT: environment.TS_RUNROOT } },
+      replace: {
+        ...{ [SERVER]: url, '/etc/trafficserver': etc, '127.0.0.1:8080': `127.0.0.1:${port}` },
+        'http://origin.example.net': origin,
+      },
+    })
+    const file = join(etc, 'uri_signing_films.config')
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    const { studio } = JSON.parse(readFileSync(file, 'utf8'))
+    assert.deepEqual([studio.keys.length, studio.renewal_kid], [2, '2026-a'])
+    assert.deepEqual(faultsIn(server.log()), [])
+  },
+)
