@@ -32,16 +32,14 @@ export interface SealContext {
  * endian.
  */
 export function encodeFields(parts: readonly (string | Uint8Array)[]): Uint8Array {
-  const lengths = parts.map((part) => Buffer.byteLength(part))
+  const size = parts.reduce((sum, part) => sum + 4 + Buffer.byteLength(part), 0)
   // One buffer, every byte of which is written: a row has two dozen parts, and a rotation many rows.
-  const all = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + 4 + length, 0))
+  const all = Buffer.allocUnsafe(size)
   let at = 0
-  for (const [index, part] of parts.entries()) {
-    const length = lengths[index] ?? 0
-    at = all.writeUInt32BE(length, at)
-    if (typeof part === 'string') all.write(part, at)
-    else all.set(part, at)
-    at += length
+  for (const part of parts) {
+    const length =
+      typeof part === 'string' ? all.write(part, at + 4) : Buffer.from(part).copy(all, at + 4)
+    at = all.writeUInt32BE(length, at) + length
   }
   return all
 }

@@ -118,6 +118,16 @@ export function keysRoutes(app: App, prefix: string, parts: KeysParts): void {
     if (cookies.length > 0) reply.header('set-cookie', cookies)
   }
 
+  /** The last one that was written out: that takes longer than all else an answer says of itself. */
+  let lastModified = { at: 0, text: new Date(0).toUTCString() }
+
+  function validators(reply: FastifyReply, { etag, updatedAt }: StoredDocument): void {
+    if (lastModified.at !== updatedAt) {
+      lastModified = { at: updatedAt, text: new Date(updatedAt).toUTCString() }
+    }
+    reply.header('etag', etag).header('last-modified', lastModified.text)
+  }
+
   async function get(request: FastifyRequest, reply: FastifyReply) {
     const document = await documents.read(request.principal, xmlIdOf(request))
     if (parts.sessions.has(request)) await carryCookies(request, reply)
@@ -160,10 +170,6 @@ export function keysRoutes(app: App, prefix: string, parts: KeysParts): void {
       },
     })
   }
-}
-
-function validators(reply: FastifyReply, { etag, updatedAt }: StoredDocument): void {
-  reply.header('etag', etag).header('last-modified', new Date(updatedAt).toUTCString())
 }
 
 /** RFC 9110 section 13.1.2; a weak form of the tag will do. */

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Problem } from '../errors.ts'
-import { errorHandler } from '../http/problem.ts'
-import type { Routes } from '../http/server.ts'
+import { errorHandler, notFoundHandler } from '../http/problem.ts'
+import type { App, Routes } from '../http/server.ts'
 import { alerts } from './errors.ts'
 import { type KeysParts, keysRoutes } from './keys-routes.ts'
 import { sessionRoutes } from './session-routes.ts'
@@ -19,7 +19,8 @@ export function trafficOpsRoutes(parts: TrafficOpsParts): Routes {
   /** Types are ignored, and nothing parses a body on the way (section 2). */
   /** With a callback, as a hook of every request. */
   function dropType({ raw }: FastifyRequest, reply: FastifyReply, done: () => void): void {
-    if (raw.headers['content-type'] !== undefined) delete raw.headers['content-type']
+    // Not deleted: that would cost more than all the rest.
+    raw.headers['content-type'] = undefined
     reply.header('cache-control', 'no-store')
     done()
   }
@@ -35,6 +36,11 @@ export function trafficOpsRoutes(parts: TrafficOpsParts): Routes {
       const prefix = `/api/${version}`
       sessionRoutes(app, prefix, sessions)
       keysRoutes(app, prefix, parts)
+      // Methods that the router does not know end here.
+      const odd = async (below: App) => {
+        below.setNotFoundHandler(notFoundHandler(alerts))
+      }
+      await app.register(odd, { prefix })
     }
     const anyVersion = '/api/:version(^\\d+\\.\\d+$)'
     for (const url of [anyVersion, `${anyVersion}/*`]) {
