@@ -11,6 +11,7 @@ import {
   Findings,
   GenerateBody,
   GeneratedDocument,
+  ROTATE_BY_DEFAULT,
   RollbackBody,
   RotateUriBody,
   ServiceParams,
@@ -249,12 +250,13 @@ export function documentsRoutes(parts: RouteParts): Routes {
           summary:
             'Begins to replace a key, takes a step that is safe, or takes the new key away again',
           params: ServiceParams,
-          body: RotateUriBody,
+          body: RotateUriBody.nullish(),
           response: { 200: UriPlan },
         },
       },
-      async ({ principal, params, body }) => {
+      async ({ principal, params, body: given }) => {
         const { xml_id } = params
+        const body = given ?? ROTATE_BY_DEFAULT
         if ('step' in body) return toPlan(await rotation.advance(principal, xml_id, body))
         if ('cancel' in body) return toPlan(await rotation.cancel(principal, xml_id, body.issuer))
         const { announceFor: announceTtl, ...request } = body

@@ -203,6 +203,8 @@ const Start = z.strictObject({
   ),
   automatic: z.boolean().default(true).describe('Steps are taken when they are safe'),
 })
+/** What no body at all asks for. */
+export const ROTATE_BY_DEFAULT = Start.parse({})
 export const RotateUriBody = z.union([Advance, Cancel, Start]).meta({ id: 'RotateUriKeys' })
 
 export const AttestBody = z

@@ -38,6 +38,16 @@ async function rotating(t: Parameters<typeof servicesWorld>[0], body: object = {
   return world
 }
 
+test('no body at all begins a rotation of the key that signs, as it would by itself', async (t) => {
+  const world = await servicesWorld(t)
+  await world.ask('PUT', '/demo/keys', { raw: documentText('studio-a', 'a') })
+  const { status, json } = await world.ask('POST', '/demo/rotate')
+  assert.equal(status, 200, JSON.stringify(json))
+  const [renewal, old, fresh, ...more] = await keysOf(world)
+  assert.deepEqual([renewal, old, more], ['a', 'a', []])
+  assert.notEqual(fresh, 'a')
+})
+
 test('the timer takes each step when it is safe, at its second look, and the last one after an attestation', async (t) => {
   const world = await rotating(t)
   const { ask, clock, events } = world
