@@ -49,16 +49,24 @@ export function createHistory({ context, seals, isReady }: HistoryParts) {
     return seals.unseal(row.rootKid, placeOf(service, row), row.sealed)
   }
 
-  /** Rotations look at what a change from outside has left of them. */
-  async function reconsider(tx: Tx, serviceId: string, bytes: Uint8Array | undefined) {
-    const rotations = await tx.uriRotations.ofService(serviceId)
+  /** Rotations look at what a change from outside has left of them; of one that it ends there is a record. */
+  async function reconsider(tx: Tx, service: ServiceRow, { bytes, origin, principal }: NewVersion) {
+    const rotations = await tx.uriRotations.ofService(service.id)
     const open = rotations.filter(({ endedAt }) => endedAt === undefined)
     if (open.length === 0) return
     const document = bytes && openDocument(bytes, 'compat')
     for (const rotation of open) {
       const kids = document?.issuers.get(rotation.issuer)?.keys.map(({ kid }) => kid) ?? []
       const has = { hasOld: kids.includes(rotation.oldKid), hasNew: kids.includes(rotation.newKid) }
-      await tx.uriRotations.update(afterChange(rotation, has, toMillis(now())))
+      const next = afterChange(rotation, has, toMillis(now()))
+      await tx.uriRotations.update(next)
+      if (next.endedAt === undefined) continue
+      const { issuer, oldKid, newKid, state } = next
+      await tx.audit.append({
+        type: state === 'done' ? 'uri-keys.rotated' : 'uri-keys.rotation-cancelled',
+        ...{ subject: service.xmlId, principal: principal.id },
+        detail: { issuer, oldKid, newKid, ...(state === 'done' && { step: 'remove' }), by: origin },
+      })
     }
   }
 
@@ -79,11 +87,11 @@ export function createHistory({ context, seals, isReady }: HistoryParts) {
       }
       await tx.uriDocuments.insert(row)
       await tx.uriDocuments.deleteThrough(service.id, version - KEPT)
-      if (origin !== 'rotated') await reconsider(tx, service.id, bytes)
       await tx.audit.append({
         ...{ type: `uri-keys.${origin}`, subject: service.xmlId, principal: principal.id },
         detail: { version, ...(bytes && { bytes: bytes.length }), ...detail },
       })
+      if (origin !== 'rotated') await reconsider(tx, service, change)
       return row
     },
 

@@ -14,6 +14,7 @@ import {
   type RotationFacts,
   type StepName,
   safeAtOf,
+  UNATTESTED,
 } from './rotation-steps.ts'
 
 // How a rotation goes on, inside one transaction: whoever asks, the timer or an operator, what is not safe is not done.
@@ -143,13 +144,13 @@ function moved(
   }
   if (step === 'renew') {
     return {
-      next: { ...rotation, state: 'retiring', retiringAt: at },
+      next: { ...rotation, ...UNATTESTED, state: 'retiring', retiringAt: at },
       edited: oldRenews ? setRenewalKid(bytes, issuer, newKid) : undefined,
     }
   }
   // A key that never renewed has nothing to hand over.
   const next: RotationRow = oldRenews
     ? { ...rotation, state: 'signing', signingAt: at }
-    : { ...rotation, state: 'retiring', signingAt: at, retiringAt: at }
+    : { ...rotation, ...UNATTESTED, state: 'retiring', signingAt: at, retiringAt: at }
   return { next, edited: undefined }
 }

@@ -112,13 +112,26 @@ function whyRemove(
   return `the last token under ${oldKid}, and the last renewal of one, must have expired`
 }
 
-/** Which key of an issuer signs, as far as rotations say; undefined: they say nothing. */
+/**
+ * Which key of an issuer signs, as far as rotations say; undefined: they say nothing. One that is only announced changes
+ * nothing, and the one under way counts before all that have ended, whatever the clock said then.
+ */
 export function signerByRotation(
   rotations: readonly RotationRow[],
   issuer: string,
 ): string | undefined {
-  const last = rotations.findLast((one) => one.issuer === issuer && one.state !== 'cancelled')
-  return last && (last.state === 'announced' ? last.oldKid : last.newKid)
+  const open = openOf(rotations, issuer)
+  if (open && open.state !== 'announced') return open.newKid
+  return rotations.findLast((one) => one.issuer === issuer && one.state === 'done')?.newKid
+}
+
+/** The key of an issuer that caches may not know yet, so that nothing signs with it. */
+export function announcedKid(
+  rotations: readonly RotationRow[],
+  issuer: string,
+): string | undefined {
+  const open = openOf(rotations, issuer)
+  return open?.state === 'announced' ? open.newKid : undefined
 }
 
 /** The open rotation of an issuer. */
@@ -128,22 +141,29 @@ export const openOf = (
 ): RotationRow | undefined =>
   rotations.find((one) => one.issuer === issuer && one.endedAt === undefined)
 
+/** An attestation speaks of one wait. Times alone do not say of which: the clock may have gone back since. */
+export const UNATTESTED = { reloadedAt: undefined, attestedAt: undefined, attestedBy: undefined }
+
 /**
  * What a change of the document from outside makes of an open rotation. Where both keys are still there, the wait under
- * way begins anew: caches must load what is new, and a kid may stand for another key now.
+ * way begins anew, and never earlier than it began: caches must load what is new, and a kid may stand for another key
+ * now.
  */
 export function afterChange(
   rotation: RotationRow,
   { hasOld, hasNew }: { hasOld: boolean; hasNew: boolean },
   now: number,
 ): RotationRow {
-  const { state } = rotation
+  const { state, addedAt, retiringAt = now } = rotation
   if (!hasNew || (!hasOld && state === 'announced')) {
     return { ...rotation, state: 'cancelled', endedAt: now }
   }
   if (!hasOld) {
-    return { ...rotation, state: 'done', retiringAt: rotation.retiringAt ?? now, endedAt: now }
+    return { ...rotation, state: 'done', retiringAt, endedAt: now }
   }
-  if (state === 'announced') return { ...rotation, addedAt: now }
-  return state === 'retiring' ? { ...rotation, retiringAt: now } : rotation
+  if (state === 'announced') {
+    return { ...rotation, ...UNATTESTED, addedAt: Math.max(addedAt, now) }
+  }
+  if (state !== 'retiring') return rotation
+  return { ...rotation, ...UNATTESTED, retiringAt: Math.max(retiringAt, now) }
 }

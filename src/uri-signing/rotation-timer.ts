@@ -1,4 +1,5 @@
 import { type Context, system } from '../context.ts'
+import { isProblem } from '../errors.ts'
 import type { RotationRow } from '../store/uri-signing.ts'
 import { type Duration, toMillis } from '../time.ts'
 import type { Moves } from './rotation-moves.ts'
@@ -84,6 +85,8 @@ export function createRotationTimer(parts: TimerParts) {
           await moves.take(tx, system, service, rotation, step)
       })
     } catch (error) {
+      // The document, which only the step itself reads, has it wait; the plan says why.
+      if (isProblem(error) && error.code === 'rotation_unsafe') return
       log.error(
         { err: error, rotation: id, step },
         'a step of a rotation failed; the next look tries again',

@@ -41,9 +41,9 @@ export interface Attestation {
   issuer?: string | undefined
   /** Unix milliseconds: all caches had loaded the document of then, or a later one. */
   reloadedAt: number
-  /** NumericDate: the last `exp` that others signed with the old key. */
+  /** NumericDate: the last `exp` that others signed with the old key; default: as it was attested before. */
   othersUntil?: number | undefined
-  /** Seconds: the longest `cdniets` that others put into tokens. */
+  /** Seconds: the longest `cdniets` that others put into tokens; default: as it was attested before. */
   othersRenewalTtl?: number | undefined
 }
 
@@ -95,13 +95,15 @@ export function createRotation(parts: RotationParts) {
     /**
      * Adds a new key beside the one that it shall replace; nothing signs with it yet.
      * @throws Problem `keys_missing`, `issuer_not_found`, `key_not_found`, `key_rejected`, `key_conflict`,
-     * `rotation_conflict`, `keyset_invalid`
+     * `rotation_conflict`, `keyset_invalid`, `clock_jumped`
      */
     async start(
       principal: Principal,
       xmlId: string,
       request: RotateRequest,
     ): Promise<PlannedRotation[]> {
+      // Waits are counted from this time.
+      checkClock()
       const algorithm = request.algorithm ?? (await algorithmOf(principal, xmlId, request))
       const key = await generateKey(algorithm, request.newKid ?? newKid(newId()))
       return store.transaction(async (tx) => {
@@ -160,14 +162,15 @@ export function createRotation(parts: RotationParts) {
     /**
      * An operator's word for what nothing here can see: all caches had reloaded at a time, and what others signed.
      * @throws Problem `rotation_not_found`, `rotation_conflict` for a time before what caches had to load,
-     * `invalid_request` for one that is still to come
+     * `invalid_request` for one that is still to come, `clock_jumped`
      */
     async attest(
       principal: Principal,
       xmlId: string,
       attestation: Attestation,
     ): Promise<PlannedRotation[]> {
-      const { issuer, reloadedAt, othersUntil, othersRenewalTtl } = attestation
+      const { issuer, reloadedAt } = attestation
+      checkClock()
       return store.transaction(async (tx) => {
         const service = await tenancy.found(tx, principal, xmlId)
         const rotation = await meant(tx, service, issuer)
@@ -183,6 +186,9 @@ export function createRotation(parts: RotationParts) {
           const time = toIso(fromMillis(since))
           throw new Problem('rotation_conflict', `Caches must have reloaded after ${time}`)
         }
+        // Who says only that caches have reloaded takes nothing back of what others signed.
+        const othersUntil = attestation.othersUntil ?? rotation.othersUntil
+        const othersRenewalTtl = attestation.othersRenewalTtl ?? rotation.othersRenewalTtl
         const attested = { reloadedAt, othersUntil, othersRenewalTtl }
         const next = { ...rotation, ...attested, attestedAt: at(), attestedBy: principal.id }
         await tx.uriRotations.update(next)

@@ -2,7 +2,7 @@ import { Problem } from '../errors.ts'
 import type { RotationRow } from '../store/uri-signing.ts'
 import { fromMillis, toIso } from '../time.ts'
 import type { DocumentKey, IssuerSet, KeyDocument, UsableKey } from './document.ts'
-import { openOf, safeAtOf, signerByRotation } from './rotation-steps.ts'
+import { announcedKid, openOf, safeAtOf, signerByRotation } from './rotation-steps.ts'
 
 // Which key signs. Pure.
 
@@ -71,7 +71,9 @@ function named({ issuer, keys }: IssuerSet, kid: string): DocumentKey {
 }
 
 function usual(set: IssuerSet, rotations: readonly RotationRow[]): DocumentKey {
-  const canSign = (key: DocumentKey) => key.usable()?.signingKey !== undefined
+  const unknown = announcedKid(rotations, set.issuer)
+  const canSign = (key: DocumentKey) =>
+    key.kid !== unknown && key.usable()?.signingKey !== undefined
   const rotated = signerByRotation(rotations, set.issuer)
   const key =
     set.keys.find((one) => one.kid === rotated && canSign(one)) ??

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import type { RotationRow } from '../../src/store/uri-signing.ts'
 import {
   afterChange,
+  announcedKid,
   nextStep,
   planOf,
   type RotationFacts,
@@ -113,26 +114,38 @@ test('which key signs: the old one while the new one is announced, the new one a
     aRotation({ id: 'q', oldKid: 'older', newKid: 'old', state: 'done', endedAt: 1 }),
     aRotation({ state, ...more }),
   ]
-  const table: [RotationRow['state'], string][] = [
-    ['announced', 'old'],
-    ['signing', 'new'],
-    ['retiring', 'new'],
-    ['done', 'new'],
-    ['cancelled', 'old'],
+  const table: [RotationRow['state'], string, object][] = [
+    ['announced', 'old', {}],
+    ['signing', 'new', {}],
+    ['retiring', 'new', {}],
+    ['done', 'new', { endedAt: 2 }],
+    ['cancelled', 'old', { endedAt: 2 }],
   ]
-  for (const [state, kid] of table) assert.equal(signerByRotation(last(state), 'i'), kid, state)
-  assert.equal(signerByRotation(last('done'), 'other'), undefined)
+  for (const [state, kid, more] of table) {
+    assert.equal(signerByRotation(last(state, more), 'i'), kid, state)
+    const unknown = state === 'announced' ? 'new' : undefined
+    assert.equal(announcedKid(last(state, more), 'i'), unknown, state)
+  }
+  assert.equal(signerByRotation(last('done', { endedAt: 2 }), 'other'), undefined)
+  // The clock went back between the two: the one under way comes first by its time.
+  assert.equal(signerByRotation(last('signing').toReversed(), 'i'), 'new')
+  assert.equal(signerByRotation([aRotation()], 'i'), undefined, 'announced: all is as before')
 })
 
 test('a document that is changed from outside ends a rotation, or has its wait begin anew', () => {
   const both = { hasOld: true, hasNew: true }
   assert.equal(afterChange(aRotation(), { ...both, hasNew: false }, 5).state, 'cancelled')
   assert.equal(afterChange(aRotation(), { ...both, hasOld: false }, 5).state, 'cancelled')
-  assert.equal(afterChange(aRotation(), both, 99).addedAt, 99)
+  assert.equal(afterChange(aRotation(), both, 11 * HOUR).addedAt, 11 * HOUR)
   assert.equal(afterChange(retiring(), { ...both, hasNew: false }, 5).state, 'cancelled')
   assert.equal(afterChange(retiring(), { ...both, hasOld: false }, 5).state, 'done')
   const again = afterChange(retiring({ reloadedAt: 12 * HOUR }), both, 13 * HOUR)
   assert.equal(safeAtOf(again, facts()), undefined)
+  // A clock that went back makes no wait shorter, and no word of before count for what came after.
+  const announced = afterChange(aRotation({ reloadedAt: 10.5 * HOUR }), both, 9 * HOUR)
+  assert.deepEqual([announced.addedAt, announced.reloadedAt], [10 * HOUR, undefined])
+  const back = afterChange(retiring({ reloadedAt: 12 * HOUR }), both, 9 * HOUR)
+  assert.deepEqual([back.retiringAt, safeAtOf(back, facts())], [11 * HOUR, undefined])
 })
 
 test('the old key is never removed while a token, a renewal or an unseen signer may still need it', () => {

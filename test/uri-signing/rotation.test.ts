@@ -1,42 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { documentText, octKey, servicesWorld, type World } from './services.ts'
+import { iso, keysOf, rotating, seconds, sign, twoLooks } from './rotating.ts'
+import { documentText, octKey, servicesWorld } from './services.ts'
 
 // Contract section 7, product.md section 5.3: add → announce → sign → move renewal_kid → remove.
-
-const URI = 'http://cdn.example/video/a.ts'
-
-const seconds = ({ clock }: Pick<World, 'clock'>) => Number(clock.now() / 1_000_000_000n)
-const iso = ({ clock }: Pick<World, 'clock'>) =>
-  new Date(Number(clock.now() / 1_000_000n)).toISOString()
-
-/** Kids in the document, and which of them renews. */
-async function keysOf({ ask }: World) {
-  const { json } = await ask('GET', '/demo/cache-config')
-  const { renewal_kid, keys } = json['studio-a']
-  return [renewal_kid, ...keys.map(({ kid }: { kid: string }) => kid)]
-}
-
-async function twoLooks(world: World): Promise<void> {
-  const { uriSigning, clock, config } = world
-  await uriSigning.tick()
-  clock.advance(`${config.rootKeyGcInterval}ns`)
-  await uriSigning.tick()
-}
-
-const sign = async ({ ask }: World, more: object = {}) =>
-  (await ask('POST', '/demo/sign', { body: { uri: URI, ttl: '1h', ...more } })).json
-
-async function rotating(t: Parameters<typeof servicesWorld>[0], body: object = {}): Promise<World> {
-  const world = await servicesWorld(t)
-  await world.ask('PUT', '/demo/keys', { raw: documentText('studio-a', 'a') })
-  const { status, json } = await world.ask('POST', '/demo/rotate', {
-    body: { newKid: 'b', ...body },
-  })
-  assert.equal(status, 200, JSON.stringify(json))
-  return world
-}
 
 test('no body at all begins a rotation of the key that signs, as it would by itself', async (t) => {
   const world = await servicesWorld(t)
