@@ -3,7 +3,7 @@ import { Problem } from '../errors.ts'
 import { NoContent } from '../http/fields.ts'
 import type { App, Routes } from '../http/server.ts'
 import type { StoredDocument } from './documents.ts'
-import { needs, type RouteParts } from './routes.ts'
+import { mustHave, needs, type RouteParts } from './routes.ts'
 import {
   AttestBody,
   CacheConfigQuery,
@@ -101,6 +101,15 @@ function rawRoutes({ documents }: RouteParts) {
 export function documentsRoutes(parts: RouteParts): Routes {
   const { documents, rotation } = parts
 
+  /** Who names what there is wants it replaced, for which the right to make a first one is not enough. */
+  async function toMake(request: FastifyRequest, xmlId: string) {
+    const conditions = conditionsOf(request)
+    if (conditions.ifMatch !== undefined) {
+      await mustHave(request.principal, 'DS-SECURITY-KEY:UPDATE', xmlId, parts.onDenied)
+    }
+    return conditions
+  }
+
   return async (app) => {
     await app.register(rawRoutes(parts))
 
@@ -139,8 +148,7 @@ export function documentsRoutes(parts: RouteParts): Routes {
       },
       async (request, reply) => {
         const { principal, params } = request
-        const { ifMatch } = conditionsOf(request)
-        if (!(await documents.remove(principal, params.xml_id, { ifMatch }))) {
+        if (!(await documents.remove(principal, params.xml_id, conditionsOf(request)))) {
           throw new Problem('keys_missing')
         }
         return reply.code(204).send()
@@ -190,7 +198,7 @@ export function documentsRoutes(parts: RouteParts): Routes {
         ...needs('DS-SECURITY-KEY:CREATE'),
         schema: {
           ...{ tags, operationId: 'generateUriKeys' },
-          summary: 'Makes a first key document with a new key',
+          summary: 'Makes a key document with a new key; replaces one with If-Match only',
           params: ServiceParams,
           body: GenerateBody,
           response: { 200: GeneratedDocument },
@@ -198,7 +206,8 @@ export function documentsRoutes(parts: RouteParts): Routes {
       },
       async (request) => {
         const { principal, params, body } = request
-        const made = await documents.generate(principal, params.xml_id, body)
+        const conditions = await toMake(request, params.xml_id)
+        const made = await documents.generate(principal, params.xml_id, body, conditions)
         const { issuer, kid, algorithm } = made
         return { ...toWritten(made), issuer, kid, algorithm }
       },
@@ -217,13 +226,9 @@ export function documentsRoutes(parts: RouteParts): Routes {
       },
       async (request) => {
         const { principal, params, body } = request
-        const from = { deliveryService: body.from }
-        if (!principal.may('DS-SECURITY-KEY:READ', from)) {
-          const needed = `DS-SECURITY-KEY:READ@delivery-service:${body.from.slice(0, 64)}`
-          await parts.onDenied(principal, needed)
-          throw new Problem('forbidden', `This needs ${needed}`)
-        }
-        return toWritten(await documents.copy(principal, params.xml_id, body.from))
+        await mustHave(principal, 'DS-SECURITY-KEY:READ', body.from, parts.onDenied)
+        const conditions = await toMake(request, params.xml_id)
+        return toWritten(await documents.copy(principal, params.xml_id, body.from, conditions))
       },
     )
 

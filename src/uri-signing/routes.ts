@@ -31,9 +31,27 @@ export const needs = (capability: string) => ({
   config: { capability: { capability, on: onService, scope: 'delivery-service' as const } },
 })
 
+/** For a POST that changes nothing: it is logged as a GET is. */
+const asks = (capability: string) => ({
+  config: { ...needs(capability).config, log: 'debug' as const },
+})
+
 export interface RouteParts extends UriSigning {
   /** A known caller was refused. For the audit record. */
   onDenied(principal: Principal, needed: string): Promise<void>
+}
+
+/** For what a route needs beside its own capability. @throws Problem `forbidden`, once it is on record */
+export async function mustHave(
+  principal: Principal,
+  capability: string,
+  xmlId: string,
+  onDenied: RouteParts['onDenied'],
+): Promise<void> {
+  if (principal.may(capability, { deliveryService: xmlId })) return
+  const needed = `${capability}@delivery-service:${xmlId.slice(0, 64)}`
+  await onDenied(principal, needed)
+  throw new Problem('forbidden', `This needs ${needed}`)
 }
 
 /** Delivery services, signing and verifying. */
@@ -104,11 +122,7 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
       async (request, reply) => {
         const { principal, params } = request
         // The keys go, too.
-        if (!principal.may('DS-SECURITY-KEY:DELETE', onService(request))) {
-          const needed = `DS-SECURITY-KEY:DELETE@delivery-service:${params.xml_id.slice(0, 64)}`
-          await onDenied(principal, needed)
-          throw new Problem('forbidden', `This needs ${needed}`)
-        }
+        await mustHave(principal, 'DS-SECURITY-KEY:DELETE', params.xml_id, onDenied)
         await services.delete(principal, params.xml_id)
         return reply.code(204).send()
       },
@@ -118,7 +132,7 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
       '/v1/delivery-services/:xml_id/sign',
       {
         // Who may read the keys can sign with them anywhere; who may not, must not do it here.
-        ...needs('DS-SECURITY-KEY:READ'),
+        ...asks('DS-SECURITY-KEY:READ'),
         schema: {
           ...{ tags, operationId: 'signUri', summary: 'Signs one URI, or up to 1,000' },
           params: ServiceParams,
@@ -141,7 +155,7 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
     app.post(
       '/v1/delivery-services/:xml_id/verify',
       {
-        ...needs('DELIVERY-SERVICE:READ'),
+        ...asks('DELIVERY-SERVICE:READ'),
         schema: {
           ...{
             tags,
