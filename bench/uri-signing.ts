@@ -100,7 +100,10 @@ function joseRound(child: ChildProcess): Round {
   }
 }
 
-/** Delivery services of a large CDN, each with a document, put there without the server. */
+/**
+ * Delivery services of a large CDN, each with a document, put there without the server. None of them is asked for, so
+ * what is sealed in them is a copy that would not open.
+ */
 function fill(folder: string): void {
   const database = new Database(join(folder, 'data', 'keyringd.db'))
   const one = database.prepare(

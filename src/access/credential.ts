@@ -11,7 +11,8 @@ const MAX_CREDENTIAL = 4096
  * after `Bearer`. Undefined: none was presented; `''`: one that no token can match.
  */
 export function tokenOf(headers: IncomingHttpHeaders): string | undefined {
-  const named = [headers['x-nomad-token'] ?? []].flat().join(', ').trim()
+  const { 'x-nomad-token': nomad } = headers
+  const named = nomad === undefined ? '' : [nomad].flat().join(', ').trim()
   if (named) return named.length > MAX_CREDENTIAL ? '' : named
   const { authorization = '' } = headers
   const [scheme = '', token] = authorization

@@ -18,6 +18,7 @@ import {
 } from 'fastify-type-provider-zod'
 import type { Logger } from 'pino'
 import { answerClientError } from './client-error.ts'
+import { createLeaveTogether } from './leave-together.ts'
 import { errorHandler, type Format, notFoundHandler, problemJson } from './problem.ts'
 import { type Finished, watchRequest } from './request-log.ts'
 
@@ -127,6 +128,8 @@ export function createServer(options: ServerOptions): App {
     }
     done()
   })
+  const leaveTogether = createLeaveTogether()
+  app.addHook('onSend', (_request, _reply, _payload, done) => leaveTogether(done))
   return app
 }
 

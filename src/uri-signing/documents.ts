@@ -4,7 +4,7 @@ import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-
 import type { Tx } from '../store/store.ts'
 import { toSeconds } from '../time.ts'
 import type { UriAlgorithm } from './algorithms.ts'
-import type { Current, Directory, Entry } from './directory.ts'
+import type { Current, Entry } from './directory.ts'
 import { openDocument, type ValidationMode } from './document.ts'
 import { newDocument } from './edit.ts'
 import { generateKey, newKid } from './generate.ts'
@@ -12,12 +12,13 @@ import type { History } from './history.ts'
 import { type Finding, lintDocument } from './lint.ts'
 import type { Reads } from './reads.ts'
 import type { Tenancy } from './tenancy.ts'
+import type { Visible } from './visible.ts'
 
 export interface DocumentsParts {
   context: Context
   tenancy: Tenancy
   history: History
-  directory: Directory
+  visible: Visible
   reads: Reads
   validation: ValidationMode
 }
@@ -52,27 +53,17 @@ export type Documents = ReturnType<typeof createDocuments>
 
 /** Key documents: read, written, removed, brought back; byte for byte. */
 export function createDocuments(parts: DocumentsParts) {
-  const { context, tenancy, history, directory, reads } = parts
+  const { context, tenancy, history, visible, reads } = parts
   const { store, now, newId } = context
 
-  /** @throws Problem `delivery_service_not_found`, `tenant_forbidden`, `not_ready` */
-  async function entryOf(principal: Principal, xmlId: string): Promise<Entry> {
-    const found = directory.find(xmlId)
-    const entry = found instanceof Promise ? await found : found
-    const checking = tenancy.check(principal, entry?.service, xmlId)
-    if (checking) await checking
-    if (!entry) throw new Problem('internal')
-    return entry
-  }
-
-  /** The keys, once it is on record who has read them. */
-  async function handOut(
+  /** The keys, once it is on record who has read them; at once where it is. */
+  function handOut(
     principal: Principal,
     { service, current }: Entry,
-  ): Promise<Current | undefined> {
-    const recording = current && reads.record(principal, service, current.row)
-    if (recording) await recording
-    return current
+  ): Current | undefined | Promise<Current> {
+    if (!current) return undefined
+    const recording = reads.record(principal, service, current.row)
+    return recording ? recording.then(() => current) : current
   }
 
   /** Compares and swaps: what a writer has seen must still be so when he writes. */
@@ -105,16 +96,20 @@ export function createDocuments(parts: DocumentsParts) {
 
   return {
     /**
-     * Undefined: the service has no keys. Who reads them is on record first.
+     * Undefined: the service has no keys. Who reads them is on record first. At once where nothing is to be waited for:
+     * caches ask again and again.
      * @throws Problem `delivery_service_not_found`, `tenant_forbidden`, `not_ready`, `seal_broken`
      */
-    async read(principal: Principal, xmlId: string): Promise<StoredDocument | undefined> {
-      const current = await handOut(principal, await entryOf(principal, xmlId))
-      return (
-        current && {
-          ...{ bytes: current.bytes, etag: etagOf(current.row), updatedAt: current.row.createdAt },
-        }
-      )
+    read(
+      principal: Principal,
+      xmlId: string,
+    ): StoredDocument | undefined | Promise<StoredDocument | undefined> {
+      const entry = visible(principal, xmlId)
+      if (entry instanceof Promise) {
+        return entry.then(async (one) => storedOf(await handOut(principal, one)))
+      }
+      const current = handOut(principal, entry)
+      return current instanceof Promise ? current.then(storedOf) : storedOf(current)
     },
 
     /**
@@ -126,7 +121,7 @@ export function createDocuments(parts: DocumentsParts) {
       xmlId: string,
       { publicOnly }: { publicOnly: boolean },
     ): Promise<StoredDocument> {
-      const current = await handOut(principal, await entryOf(principal, xmlId))
+      const current = await handOut(principal, await visible(principal, xmlId))
       if (!current) throw new Problem('keys_missing', `${xmlId} has no keys to give to a cache`)
       const { row } = current
       return publicOnly
@@ -241,7 +236,7 @@ export function createDocuments(parts: DocumentsParts) {
 
     /** What is wrong with a document, or with the stored one. @throws Problem as `read`; `keys_missing` */
     async lint(principal: Principal, xmlId: string, bytes?: Uint8Array): Promise<Finding[]> {
-      const { service, current } = await entryOf(principal, xmlId)
+      const { service, current } = await visible(principal, xmlId)
       const subject = bytes ?? current?.bytes
       if (!subject) throw new Problem('keys_missing', `${xmlId} has no keys to look at`)
       const rows = await store.read.uriPromises.list(service.id)
@@ -260,6 +255,11 @@ export interface GenerateRequest {
   /** Default: a new random one. */
   kid?: string | undefined
 }
+
+const storedOf = (current: Current | undefined): StoredDocument | undefined =>
+  current && {
+    ...{ bytes: current.bytes, etag: etagOf(current.row), updatedAt: current.row.createdAt },
+  }
 
 export const etagOf = ({ id }: Pick<DocumentRow, 'id'>): string => `"${id}"`
 

@@ -38,7 +38,8 @@ const NOT_IMPLEMENTED =
 /** The name in the path, as `xmlIdOf` has it. */
 export function xmlIdOf({ params }: FastifyRequest): string {
   const { xmlId } = params as { xmlId?: unknown }
-  return typeof xmlId === 'string' ? xmlId.replace(/\.json$/, '') : ''
+  if (typeof xmlId !== 'string') return ''
+  return xmlId.endsWith('.json') ? xmlId.slice(0, -'.json'.length) : xmlId
 }
 
 /** Whether the request is about a key document, where the key store has a name of its own. */

@@ -19,7 +19,10 @@ export interface StoredDocument {
 
 export interface Documents {
   /** Undefined: the service has no keys. @throws Problem `delivery_service_not_found`, `tenant_forbidden` */
-  read(principal: Principal, xmlId: string): Promise<StoredDocument | undefined>
+  read(
+    principal: Principal,
+    xmlId: string,
+  ): StoredDocument | undefined | Promise<StoredDocument | undefined>
   /** @throws Problem `keyset_invalid`, whose detail is the alert, and `precondition_failed` */
   write(
     principal: Principal,
@@ -128,13 +131,30 @@ export function keysRoutes(app: App, prefix: string, parts: KeysParts): void {
     reply.header('etag', etag).header('last-modified', lastModified.text)
   }
 
-  async function get(request: FastifyRequest, reply: FastifyReply) {
-    const document = await documents.read(request.principal, xmlIdOf(request))
+  function get(request: FastifyRequest, reply: FastifyReply) {
+    const found = documents.read(request.principal, xmlIdOf(request))
+    if (found instanceof Promise || parts.sessions.has(request)) return late(request, reply, found)
+    return answer(request, reply, found)
+  }
+
+  async function late(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    found: ReturnType<Documents['read']>,
+  ) {
+    const document = await found
     if (parts.sessions.has(request)) await carryCookies(request, reply)
-    if (!document) return reply.type('application/json').send(NO_KEYS)
-    validators(reply, document)
-    if (matches(request.headers['if-none-match'], document.etag)) return reply.code(304).send()
-    return reply.type('application/json').send(document.bytes)
+    return answer(request, reply, document)
+  }
+
+  /** What is sent: the bytes, as a reply that is returned would be watched until it is out. */
+  function answer(request: FastifyRequest, reply: FastifyReply, document?: StoredDocument) {
+    if (document) {
+      validators(reply, document)
+      if (matches(request.headers['if-none-match'], document.etag)) return reply.code(304).send()
+    }
+    reply.type('application/json')
+    return document?.bytes ?? NO_KEYS
   }
 
   async function put(request: FastifyRequest, reply: FastifyReply) {
@@ -174,4 +194,4 @@ export function keysRoutes(app: App, prefix: string, parts: KeysParts): void {
 
 /** RFC 9110 section 13.1.2; a weak form of the tag will do. */
 const matches = (header: string | undefined, etag: string): boolean =>
-  (header ?? '').split(',').some((one) => ['*', etag, `W/${etag}`].includes(one.trim()))
+  header?.split(',').some((one) => ['*', etag, `W/${etag}`].includes(one.trim())) ?? false

@@ -12,6 +12,7 @@ import type { Seals } from './server-secret.ts'
 import { createServices } from './services.ts'
 import { createSigning } from './signing.ts'
 import { createTenancy, type Rights } from './tenancy.ts'
+import { createVisible } from './visible.ts'
 
 // Delivery services and their URI signing keys: what both wires, the Traffic Ops one and our own, are made of.
 
@@ -41,14 +42,15 @@ export function createUriSigning(parts: UriSigningParts) {
   const tenancy = createTenancy(parts)
   const history = createHistory(parts)
   const directory = createDirectory(parts, history)
+  const visible = createVisible(directory, tenancy)
   const reads = createReads(context)
   const promises = createPromises(context.store)
   const moves = createMoves({ ...parts, history })
   const timer = createRotationTimer({ ...parts, moves })
   return {
     services: createServices({ context, tenancy, history }),
-    documents: createDocuments({ ...parts, tenancy, history, directory, reads }),
-    signing: createSigning({ context, tenancy, directory, promises }),
+    documents: createDocuments({ ...parts, tenancy, history, visible, reads }),
+    signing: createSigning({ context, visible, promises }),
     rotation: createRotation({ ...parts, tenancy, history, moves }),
     /** One look at every open rotation: the timer's work. */
     tick: timer.tick,

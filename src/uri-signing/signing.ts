@@ -1,17 +1,16 @@
 import type { Context, Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import type { ContainerForm } from './container.ts'
-import type { Current, Directory } from './directory.ts'
+import type { Current } from './directory.ts'
 import type { Needed, Promises } from './promises.ts'
 import type { Signer } from './signers.ts'
-import type { Tenancy } from './tenancy.ts'
 import type { Placement } from './uri.ts'
 import { type SignedUri, signUri, type UriVerdict, verifyUri } from './uri-token.ts'
+import type { Visible } from './visible.ts'
 
 export interface SigningParts {
   context: Context
-  tenancy: Tenancy
-  directory: Directory
+  visible: Visible
   promises: Promises
 }
 
@@ -42,16 +41,14 @@ const TURN = 64
 export type UriSigner = ReturnType<typeof createSigning>
 
 /** Signs and verifies URIs with the keys of delivery services. */
-export function createSigning({ context, tenancy, directory, promises }: SigningParts) {
+export function createSigning({ context, visible, promises }: SigningParts) {
   /** Whole nanoseconds would not fit a number. */
   const seconds = () => Number(context.now() / 1_000_000n) / 1000
 
   async function keysOf(principal: Principal, xmlId: string): Promise<Current> {
-    const found = directory.find(xmlId)
-    const entry = found instanceof Promise ? await found : found
-    const checking = tenancy.check(principal, entry?.service, xmlId)
-    if (checking) await checking
-    if (entry?.current) return entry.current
+    const entry = visible(principal, xmlId)
+    const { current } = entry instanceof Promise ? await entry : entry
+    if (current) return current
     throw new Problem('keys_missing', `${xmlId.slice(0, 64)} has no keys`)
   }
 

@@ -241,3 +241,24 @@ test('a parameter may be as long as a head allows', async (t) => {
   const kid = 'k'.repeat(10_000)
   assert.deepEqual((await app.inject(`/k/${kid}`)).json(), { kid })
 })
+
+test('answers that are made together leave together, and one that cannot leave keeps none back', async (t) => {
+  const { app } = testApp(t)
+  const made: string[] = []
+  app.get('/good/:n', { config: open }, async ({ params }) => {
+    made.push((params as { n: string }).n)
+    return { made: made.length }
+  })
+  app.get('/bad', { config: open }, async (_, reply) => {
+    reply.header('x-broken', 'two\nlines')
+    return {}
+  })
+  await app.ready()
+  const paths = ['/good/1', '/bad', '/good/2', '/nowhere', '/good/3']
+  const answers = await Promise.all(paths.map((path) => app.inject(path)))
+  assert.deepEqual(
+    answers.map(({ statusCode }) => statusCode),
+    [200, 500, 200, 404, 200],
+  )
+  assert.deepEqual(made, ['1', '2', '3'])
+})

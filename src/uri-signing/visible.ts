@@ -1,0 +1,32 @@
+import type { Principal } from '../context.ts'
+import { Problem } from '../errors.ts'
+import type { Directory, Entry } from './directory.ts'
+import type { Tenancy } from './tenancy.ts'
+
+export type Visible = ReturnType<typeof createVisible>
+
+/** Delivery services with their keys, for those who may see them. */
+export function createVisible(directory: Directory, tenancy: Tenancy) {
+  function checked(
+    principal: Principal,
+    xmlId: string,
+    entry: Entry | undefined,
+  ): Entry | Promise<Entry> {
+    const checking = tenancy.check(principal, entry?.service, xmlId)
+    return checking ? checking.then(() => found(entry)) : found(entry)
+  }
+
+  /** At once where all of it is remembered. @throws Problem `delivery_service_not_found`, `tenant_forbidden`, `not_ready` */
+  return (principal: Principal, xmlId: string): Entry | Promise<Entry> => {
+    const entry = directory.find(xmlId)
+    return entry instanceof Promise
+      ? entry.then((loaded) => checked(principal, xmlId, loaded))
+      : checked(principal, xmlId, entry)
+  }
+}
+
+/** Of what there is not, the check has said so. */
+function found(entry: Entry | undefined): Entry {
+  if (!entry) throw new Problem('internal')
+  return entry
+}
