@@ -90,7 +90,9 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
         if (await tx.users.byName(name)) {
           throw new Problem('name_taken', `There is a user ${name} already`)
         }
-        const row = await insert(tx, { name, passwordHash, role, tenantId, jwt })
+        const row = await insert(tx, {
+          ...{ name, passwordHash, role, tenantId, jwt, digest: undefined },
+        })
         await tx.audit.append({
           ...{ type: 'user.created', subject: name, principal: principal.id },
           detail: { role, ...(tenant !== undefined && { tenant }), jwt },
@@ -195,7 +197,9 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
           return 'replaced'
         }
         const role = 'admin'
-        await insert(tx, { name, passwordHash, role, tenantId: undefined, jwt: false })
+        await insert(tx, {
+          ...{ name, passwordHash, role, tenantId: undefined, jwt: false, digest: undefined },
+        })
         await tx.audit.append({
           ...{ type: 'user.created', subject: name, principal: system.id },
           detail: { role, jwt: false },

@@ -29,6 +29,15 @@ export function operationQueries(db: Kysely<Tables>, now: () => Instant) {
           .executeTakeFirst()
         return row && JSON.parse(row.value)
       },
+      async all(): Promise<Map<string, unknown>> {
+        const rows = await db.selectFrom('settings').select(['name', 'value']).execute()
+        return new Map(rows.map(({ name, value }) => [name, JSON.parse(value) as unknown]))
+      },
+      /** Back to its default. False: it had no value. */
+      async delete(name: string): Promise<boolean> {
+        const result = await db.deleteFrom('settings').where('name', '=', name).executeTakeFirst()
+        return result.numDeletedRows === 1n
+      },
       async set(name: string, value: unknown): Promise<void> {
         const row = { value: JSON.stringify(value), updated_at: millis() }
         await db

@@ -1,6 +1,35 @@
 import type { Kysely } from 'kysely'
 import type { Tables } from './schema.ts'
 
+/** The set that tokens of the data API are checked with. */
+export interface DataApiKeysRow {
+  /** Where it came from. */
+  url: string
+  /** A JWK Set. */
+  body: string
+  /** Unix milliseconds. */
+  fetchedAt: number
+}
+
+/** One row, which replaces the one before. */
+export function dataApiKeysQueries(db: Kysely<Tables>) {
+  return {
+    async get(): Promise<DataApiKeysRow | undefined> {
+      const row = await db.selectFrom('data_api_keys').selectAll().executeTakeFirst()
+      return row && { url: row.url, body: row.body, fetchedAt: Number(row.fetched_at) }
+    },
+
+    async put({ url, body, fetchedAt }: DataApiKeysRow): Promise<void> {
+      const row = { url, body, fetched_at: fetchedAt }
+      await db
+        .insertInto('data_api_keys')
+        .values({ singleton: 1, ...row })
+        .onConflict((conflict) => conflict.column('singleton').doUpdateSet(row))
+        .execute()
+    },
+  }
+}
+
 /** The last good JWK Set of a remote source. */
 export interface RemoteJwksRow {
   /** Whose set it is: the id of a configuration. */

@@ -289,6 +289,39 @@ export interface RemoteJwksTable {
   fetched_at: Int
 }
 
+export interface ExternalSecuritiesTable {
+  id: string
+  name: string
+  properties: string
+  secret_properties_sealed: Bytes | null
+  root_kid: string | null
+  created_at: Int
+  updated_at: Int
+}
+
+export interface JwtSecretsTable {
+  id: string
+  external_security_id: string
+  key_id: string
+  value_sealed: Bytes
+  root_kid: string
+  created_at: Int
+  updated_at: Int
+}
+
+export interface DigestUsesTable {
+  nonce: string
+  nc: Int
+  expires_at: Int
+}
+
+export interface DataApiKeysTable {
+  singleton: Int
+  url: string
+  body: string
+  fetched_at: Int
+}
+
 export interface AuditEventsTable {
   writer: string
   seq: Int
@@ -329,6 +362,10 @@ export interface Tables {
   uri_signing_documents: UriSigningDocumentsTable
   uri_signing_promises: UriSigningPromisesTable
   uri_signing_rotations: UriSigningRotationsTable
+  external_securities: ExternalSecuritiesTable
+  jwt_secrets: JwtSecretsTable
+  digest_uses: DigestUsesTable
+  data_api_keys: DataApiKeysTable
   remote_jwks: RemoteJwksTable
   audit_events: AuditEventsTable
 }

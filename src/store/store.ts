@@ -4,6 +4,8 @@ import { accessQueries } from './access.ts'
 import { accessTokenQueries } from './access-tokens.ts'
 import { type AuditEvent, auditQueries } from './audit.ts'
 import { deliveryServiceQueries } from './delivery-services.ts'
+import { digestUseQueries } from './digest-uses.ts'
+import { externalSecurityQueries, jwtSecretQueries } from './external-securities.ts'
 import { lend, readOnly } from './guards.ts'
 import { type Direct, directly } from './hot.ts'
 import { identityQueries } from './identities.ts'
@@ -11,8 +13,9 @@ import { keyQueries } from './keys.ts'
 import { operationQueries } from './operation.ts'
 import { profileQueries } from './profiles.ts'
 import { promiseQueries } from './promises.ts'
-import { remoteJwksQueries } from './remote-jwks.ts'
+import { dataApiKeysQueries, remoteJwksQueries } from './remote-jwks.ts'
 import { ringQueries } from './rings.ts'
+import { roleGrantQueries } from './role-grants.ts'
 import { rootKeyQueries } from './root-keys.ts'
 import type { Tables } from './schema.ts'
 import { sealedQueries } from './sealed.ts'
@@ -81,6 +84,11 @@ function createTx(direct: Direct, parts: StoreParts, told: AuditEvent[]) {
     sessions: sessionQueries(direct),
     promises: promiseQueries(db),
     profiles: profileQueries(db),
+    externalSecurities: externalSecurityQueries(direct),
+    jwtSecrets: jwtSecretQueries(direct),
+    roleGrants: roleGrantQueries(db),
+    digestUses: digestUseQueries(direct),
+    dataApiKeys: dataApiKeysQueries(db),
     remoteJwks: remoteJwksQueries(db),
     audit: auditQueries(direct, parts.writer, parts.now, told),
   }

@@ -13,6 +13,8 @@ export interface UserRow {
   tenantId: string | undefined
   /** Whether JWTs of a set that is trusted may be of this user. */
   jwt: boolean
+  /** HA1 of HTTP Digest, sealed; undefined: no login by Digest. Never of role `admin`. */
+  digest: { sealed: Uint8Array; rootKid: string } | undefined
   createdAt: number
   updatedAt: number
 }
@@ -24,6 +26,10 @@ const toUser = (row: Selectable<UsersTable>): UserRow => ({
   role: row.role,
   tenantId: row.tenant_id ?? undefined,
   jwt: row.jwt === 1n,
+  digest:
+    row.digest_ha1_sealed && row.root_kid !== null
+      ? { sealed: row.digest_ha1_sealed, rootKid: row.root_kid }
+      : undefined,
   createdAt: Number(row.created_at),
   updatedAt: Number(row.updated_at),
 })
@@ -33,6 +39,8 @@ const changeable = (user: UserRow) => ({
   role: user.role,
   tenant_id: user.tenantId ?? null,
   jwt: user.jwt ? 1 : 0,
+  digest_ha1_sealed: user.digest?.sealed ?? null,
+  root_kid: user.digest?.rootKid ?? null,
   updated_at: user.updatedAt,
 })
 
@@ -66,12 +74,11 @@ export function userQueries(db: Kysely<Tables>) {
         .insertInto('users')
         .values({
           ...{ id: user.id, name: user.name, created_at: user.createdAt, ...changeable(user) },
-          ...{ digest_ha1_sealed: null, root_kid: null },
         })
         .execute()
     },
 
-    /** Writes what can be changed: password, role, tenant, whether JWTs count. False when the row is gone. */
+    /** Writes what can be changed: all but the name and when it was made. False when the row is gone. */
     async update(user: UserRow): Promise<boolean> {
       const result = await db
         .updateTable('users')

@@ -13,7 +13,8 @@ const aUser = (over: Partial<UserRow> = {}): UserRow => {
   const id = randomId()
   return {
     ...{ id, name: `user-${id}`, role: 'member', tenantId: undefined, jwt: false },
-    ...{ passwordHash: undefined, createdAt: 1_700_000_000_000, updatedAt: 1_700_000_000_000 },
+    ...{ passwordHash: undefined, digest: undefined },
+    ...{ createdAt: 1_700_000_000_000, updatedAt: 1_700_000_000_000 },
     ...over,
   }
 }

@@ -2,6 +2,7 @@ import { type TestContext, test } from 'node:test'
 import type { Store } from '../../src/store/store.ts'
 import { accessConformance } from './conformance-access.ts'
 import { auditConformance } from './conformance-audit.ts'
+import { databasesConformance } from './conformance-databases.ts'
 import { deliveryServiceConformance } from './conformance-delivery-services.ts'
 import { identityConformance } from './conformance-identities.ts'
 import { keyConformance } from './conformance-keys.ts'
@@ -50,6 +51,7 @@ export function conformance(
   keyConformance(check)
   rowConformance(check)
   identityConformance(check)
+  databasesConformance(check)
   deliveryServiceConformance(check)
   accessConformance(check)
   remoteJwksConformance(check)
