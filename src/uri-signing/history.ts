@@ -1,4 +1,5 @@
 import type { Context, Principal } from '../context.ts'
+import { equalBytes } from '../core/index.ts'
 import { Problem } from '../errors.ts'
 import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-services.ts'
 import { sealOwner } from '../store/sealed.ts'
@@ -49,21 +50,33 @@ export function createHistory({ context, seals, isReady }: HistoryParts) {
     return seals.unseal(row.rootKid, placeOf(service, row), row.sealed)
   }
 
-  /** Rotations look at what a change from outside has left of them; of one that it ends there is a record. */
-  async function reconsider(tx: Tx, service: ServiceRow, { bytes, origin, principal }: NewVersion) {
+  /**
+   * Rotations look at what a change from outside has left of them; of one that it ends, or has wait anew, there is a
+   * record. The same bytes again change nothing: caches need not load them again.
+   */
+  async function reconsider(
+    tx: Tx,
+    service: ServiceRow,
+    before: DocumentRow | undefined,
+    { bytes, origin, principal }: NewVersion,
+  ) {
     const rotations = await tx.uriRotations.ofService(service.id)
-    const open = rotations.filter(({ endedAt }) => endedAt === undefined)
-    if (open.length === 0) return
+    const under = rotations.filter(({ endedAt }) => endedAt === undefined)
+    if (under.length === 0) return
+    const known = before && open(service, before)
+    if (bytes && known && equalBytes(bytes, known)) return
     const document = bytes && openDocument(bytes, 'compat')
-    for (const rotation of open) {
+    for (const rotation of under) {
       const kids = document?.issuers.get(rotation.issuer)?.keys.map(({ kid }) => kid) ?? []
       const has = { hasOld: kids.includes(rotation.oldKid), hasNew: kids.includes(rotation.newKid) }
       const next = afterChange(rotation, has, toMillis(now()))
+      if (next === rotation) continue
       await tx.uriRotations.update(next)
-      if (next.endedAt === undefined) continue
       const { issuer, oldKid, newKid, state } = next
+      const what =
+        next.endedAt === undefined ? 'restarted' : state === 'done' ? 'rotated' : 'cancelled'
       await tx.audit.append({
-        type: state === 'done' ? 'uri-keys.rotated' : 'uri-keys.rotation-cancelled',
+        type: what === 'rotated' ? 'uri-keys.rotated' : `uri-keys.rotation-${what}`,
         ...{ subject: service.xmlId, principal: principal.id },
         detail: { issuer, oldKid, newKid, ...(state === 'done' && { step: 'remove' }), by: origin },
       })
@@ -91,7 +104,7 @@ export function createHistory({ context, seals, isReady }: HistoryParts) {
         ...{ type: `uri-keys.${origin}`, subject: service.xmlId, principal: principal.id },
         detail: { version, ...(bytes && { bytes: bytes.length }), ...detail },
       })
-      if (origin !== 'rotated') await reconsider(tx, service, change)
+      if (origin !== 'rotated') await reconsider(tx, service, latest, change)
       return row
     },
 

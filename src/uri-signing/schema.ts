@@ -217,9 +217,11 @@ export const AttestBody = z
       .int()
       .min(0)
       .optional()
-      .describe('NumericDate: the last `exp` that others signed with the old key'),
+      .describe(
+        'NumericDate: the last `exp` that others signed with the old key; default: as attested before',
+      ),
     othersRenewalTtl: SecondsField.optional().describe(
-      'The longest `cdniets` others put into tokens',
+      'The longest `cdniets` others put into tokens; default: as attested before',
     ),
   })
   .meta({ id: 'AttestUriKeys' })

@@ -111,7 +111,7 @@ test('a word of before a change never counts for after it, in any order, while t
         else if (one === 'back') clock.jump('-20s')
         else if (one === 'write') {
           const { bytes } = await ask('GET', '/demo/cache-config')
-          await ask('PUT', '/demo/keys', { raw: bytes })
+          await ask('PUT', '/demo/keys', { raw: `${bytes}\n` })
           isAttested = false
         } else if (one === 'attest') {
           const body = { cachesReloadedAt: iso(world) }

@@ -140,7 +140,7 @@ test('a document that is written over ends the rotation, or begins its wait anew
   const { ask, clock } = world
   clock.advance('59m')
   const stored = (await ask('GET', '/demo/cache-config')).bytes
-  await ask('PUT', '/demo/keys', { raw: stored })
+  await ask('PUT', '/demo/keys', { raw: `${stored}\n` })
   clock.advance('30m')
   assert.equal(
     (await ask('POST', '/demo/rotate', { body: { step: 'sign' } })).json.code,
