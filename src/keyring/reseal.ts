@@ -12,6 +12,8 @@ import type { RingState, View } from './view.ts'
 
 const BATCH = 100
 
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
+
 export type Reseal = ReturnType<typeof createReseal>
 
 export function createReseal(
@@ -104,11 +106,12 @@ export function createReseal(
 
   async function run(): Promise<void> {
     try {
-      // The answer to the rotation goes out first, and shows `rekeying`.
-      await new Promise((resolve) => setImmediate(resolve))
+      // The answer to the rotation goes out first, at the end of this turn, and shows `rekeying`.
+      await nextTurn()
+      await nextTurn()
       do {
         again = false
-        while (!stopped && (await pass())) await new Promise((resolve) => setImmediate(resolve))
+        while (!stopped && (await pass())) await nextTurn()
         if (!stopped) await finish()
       } while (again && !stopped)
     } catch (error) {
