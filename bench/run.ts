@@ -6,6 +6,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startServer } from '../scripts/server-process.ts'
+import { databases } from './databases.ts'
 import { held } from './held.ts'
 import { identities } from './identities.ts'
 import { install } from './install.ts'
@@ -19,7 +20,7 @@ import { uriSigning } from './uri-signing.ts'
 
 const BENCHES: Record<string, (bench: Bench) => Promise<Line[]>> = {
   ...{ publication, signing, rotation, held, startup, identities },
-  'uri-signing': uriSigning,
+  ...{ 'uri-signing': uriSigning, databases },
 }
 const README = join(import.meta.dirname, '..', 'README.md')
 const MARKED = /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/

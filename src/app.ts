@@ -1,18 +1,29 @@
+import type { JwtBearer } from './access/authenticate.ts'
 import { CAPABILITY_NAMES } from './access/capabilities.ts'
 import { createFailures } from './access/failures.ts'
+import { roleGrantRoutes } from './access/role-grant-routes.ts'
 import { accessRoutes } from './access/routes.ts'
 import { createAccess } from './access/service.ts'
 import { tenantRoutes } from './access/tenant-routes.ts'
 import { userRoutes } from './access/user-routes.ts'
 import { accessRing, createPlaces, oauthAccounts } from './app/adapters.ts'
+import { createBearers } from './app/bearers.ts'
+import { dataApiOf, fixedSettings } from './app/data-api.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
+import { checkSwitchedOn, externalSecurityOf } from './app/external-security.ts'
 import { trafficOpsOf } from './app/traffic-ops.ts'
 import { uriSigningOf } from './app/uri-signing.ts'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
+import { bareText } from './data-api/errors.ts'
+import { dataApiRoutes } from './data-api/routes.ts'
+import { createDataApi, type DataApi } from './data-api/service.ts'
 import { joinIssuer } from './discovery/configuration.ts'
 import { createDirectAnswer } from './discovery/prebuilt.ts'
 import { discoveryRoutes, type NomadWire } from './discovery/routes.ts'
+import { manageFormat } from './external-security/errors.ts'
+import { manageRoutes } from './external-security/routes.ts'
+import { createExternalSecurity } from './external-security/service.ts'
 import { addressKey } from './http/address.ts'
 import { installAuth } from './http/auth.ts'
 import { createMetrics, UNKNOWN_KID } from './http/metrics.ts'
@@ -36,10 +47,13 @@ import { metadataRoutes, oauthRoutes } from './oauth/routes.ts'
 import { createOAuth } from './oauth/service.ts'
 import { createGuardedFetch } from './remote-jwks/fetch.ts'
 import { createRemoteJwks } from './remote-jwks/service.ts'
+import { settingsRoutes } from './settings/routes.ts'
+import { createSettings, type Settings } from './settings/service.ts'
 import { toSeconds } from './time.ts'
 import { documentsRoutes } from './uri-signing/documents-routes.ts'
 import { alerts } from './uri-signing/errors.ts'
 import { serviceRoutes } from './uri-signing/routes.ts'
+import { createServerSecret } from './uri-signing/server-secret.ts'
 import { createUriSigning, type UriSigning } from './uri-signing/service.ts'
 import { trafficOpsRoutes } from './uri-signing/traffic-ops-routes.ts'
 import { versionOf } from './uri-signing/versions.ts'
@@ -66,6 +80,8 @@ export interface Server {
   keyring: Keyring
   access: ReturnType<typeof createAccess>
   uriSigning: UriSigning
+  dataApi: DataApi
+  settings: Settings
   /** Serves relying parties from what is stored, before anything is unsealed. */
   publish(): Promise<void>
   /** Unseals and makes first keys. @throws Problem `kek_wrong`, `kek_missing` */
@@ -86,6 +102,11 @@ export async function createApp(options: AppOptions): Promise<Server> {
     ...{ limiter, minPasswordLength: config.minPasswordLength },
     clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
     jwt: (...presented) => slice.bearer(...presented),
+    seals: {
+      seal: (...sealing) => keyring.own.seal(...sealing),
+      unseal: (...sealed) => keyring.own.unseal(...sealed),
+    },
+    digestSecret: () => digestSecret(),
   })
   let draining = false
 
@@ -122,6 +143,25 @@ export async function createApp(options: AppOptions): Promise<Server> {
     clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
     tokenEndpoint: () => places()?.token,
   })
+  const digestSecret = createServerSecret({
+    ...{ context, seals: keyring.own, name: 'digest-nonces' },
+  })
+  const settings = createSettings({
+    ...{ context, fixed: fixedSettings(config) },
+    validate: { external_security: checkSwitchedOn(() => externalSecurity) },
+  })
+  const externalSecurity = createExternalSecurity(
+    externalSecurityOf({
+      ...{ context, access, keyring, remote },
+      switchedOn: () => settings.get('external_security'),
+    }),
+  )
+  const dataApi = createDataApi(
+    dataApiOf({ context, config, access, keyring, fetching, settings, limiter }),
+  )
+  const bearers = createBearers({
+    ...{ settings, externalSecurity, dataApi, limiter, roleGrants: access.roleGrants },
+  })
   const uriSigning = createUriSigning(uriSigningOf({ context, config, access, keyring }))
   const oauth = createOAuth({
     ...{ context, limiter, skew: toSeconds(config.clockSkew) },
@@ -156,6 +196,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
   const hasNomad = config.surfaces.includes('nomad')
   const hasInfisical = config.surfaces.includes('infisical')
   const hasTrafficOps = config.surfaces.includes('traffic-ops')
+  const hasSingleStore = config.surfaces.includes('singlestore')
+  const hasMarkLogic = config.surfaces.includes('marklogic')
   const trafficOps = trafficOpsOf({ context, access, keyring, uriSigning })
   const nomad: NomadWire = {
     strict: config.rotationMode === 'nomad',
@@ -186,21 +228,41 @@ export async function createApp(options: AppOptions): Promise<Server> {
         if (hasNomad && bound && path.startsWith('/v1/operator/keyring')) return plainText
         if (bound && path.startsWith('/oauth/')) return oauthJson
         if (hasTrafficOps && bound && versionOf(path) !== undefined) return alerts
-        return hasInfisical && bound && path.startsWith('/api/v1') ? envelope : undefined
+        if (hasMarkLogic && bound && /^\/manage(?:\/|$)/.test(path)) return manageFormat
+        if (hasInfisical && bound && path.startsWith('/api/v1')) return envelope
+        return hasSingleStore && bound && path.startsWith('/api/') ? bareText : undefined
       },
       ...(tls && { tls }),
       ...(config.trustedProxies && { trustedProxies: config.trustedProxies }),
       ...(config.httpApiResponseHeaders && { extraHeaders: config.httpApiResponseHeaders }),
     })
 
+  const isOwn = (url: string | undefined) => url?.startsWith('/v1/') ?? false
+  const ownBearer: JwtBearer = (...presented) =>
+    slice.bearer(...presented) ?? bearers.own(...presented)
+
   const known = new Set<string>(CAPABILITY_NAMES)
   const app = server(true)
   installAuth(app, {
     authenticate(request) {
-      // By the route that was found, not by the path: session cookies count on that surface only.
-      return request.routeOptions.config.credentials === 'traffic-ops'
-        ? trafficOps.sessions.authenticate(request)
-        : access.authenticate(request.headers, request.ip)
+      const { headers, ip: address, method, routeOptions } = request
+      // By the route that was found, not by the path: each surface has credentials that count there only.
+      switch (routeOptions.config.credentials) {
+        case 'traffic-ops':
+          return trafficOps.sessions.authenticate(request)
+        case 'data-api':
+          return dataApi.authenticate(headers, address)
+        case 'manage': {
+          const asked = { method, rawUrl: request.raw.url ?? '', headers, address }
+          return access.authenticateManage(asked, bearers.manage)
+        }
+        default:
+          return access.authenticate(
+            headers,
+            address,
+            isOwn(routeOptions.url) ? ownBearer : undefined,
+          )
+      }
     },
     known,
     onDenied: (principal, needed) => access.recordDenied(principal, needed),
@@ -228,6 +290,11 @@ export async function createApp(options: AppOptions): Promise<Server> {
       prefix: '/api/v1',
     })
   if (hasTrafficOps) await app.register(trafficOpsRoutes(trafficOps))
+  if (hasSingleStore) await app.register(dataApiRoutes({ dataApi, settings }))
+  if (hasMarkLogic) {
+    const { challenges } = access
+    await app.register(manageRoutes({ context, externalSecurity, challenges }))
+  }
   for (const prefix of mountsOf(config.oidcIssuer)) {
     await app.register(oauthRoutes({ oauth, places }), { prefix })
   }
@@ -237,7 +304,13 @@ export async function createApp(options: AppOptions): Promise<Server> {
     await own.register(tenantRoutes(access))
     await own.register(userRoutes(access))
     await own.register(ringRoutes(keyring))
-    await own.register(tokenRoutes(keyring))
+    await own.register(roleGrantRoutes(access.roleGrants))
+    await own.register(settingsRoutes(settings))
+    await own.register(
+      tokenRoutes(keyring, {
+        ...{ externalSecurity: externalSecurity.verify, dataApi: dataApi.verify },
+      }),
+    )
     await own.register(explainRoutes(slice))
     const parts = { ...uriSigning, onDenied: access.recordDenied }
     await own.register(serviceRoutes(parts))
@@ -258,7 +331,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
   }
 
   return {
-    ...{ app, publicApp, keyring, access, uriSigning },
+    ...{ app, publicApp, keyring, access, uriSigning, dataApi, settings },
     publish: keyring.publish,
     async open(providers, signal) {
       await slice.start()
@@ -267,6 +340,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
       if (adminUser !== undefined && adminPassword) {
         await access.users.ensureAdmin(adminUser, adminPassword.reveal())
       }
+      await settings.load()
+      await dataApi.load()
       access.start()
       uriSigning.start()
     },
@@ -281,6 +356,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
     async close() {
       await Promise.all([app.close(), publicApp?.close()])
       await uriSigning.close()
+      await dataApi.close()
+      externalSecurity.close()
       await keyring.close()
       slice.close()
       access.close()

@@ -4,7 +4,9 @@ import { resolve } from 'node:path'
 import {
   audiences,
   CENTURY,
+  certificates,
   conceal,
+  configurationNames,
   deltaSeconds,
   discoveryExtra,
   duration,
@@ -18,9 +20,11 @@ import {
   kind,
   matching,
   networks,
+  oneLine,
   oneOf,
   path,
   rate,
+  remoteUrl,
   type Secret,
 } from './config/kinds.ts'
 import { upperSnake } from './config/names.ts'
@@ -34,8 +38,6 @@ export { issuerOf } from './config/relations.ts'
 
 export const SURFACES = ['nomad', 'infisical', 'traffic-ops', 'singlestore', 'marklogic'] as const
 export type Surface = (typeof SURFACES)[number]
-/** The surfaces that exist; naming another one is refused, and `all` means these. */
-const BUILT: readonly Surface[] = ['nomad', 'infisical', 'traffic-ops']
 
 /** Algorithms that a default set may hold: post-quantum keys are published apart, so never here. */
 export const ROOT_KEY_ALGORITHMS = [
@@ -44,13 +46,13 @@ export const ROOT_KEY_ALGORITHMS = [
 ] as const
 
 const surfaces: Kind<readonly Surface[]> = kind(
-  `all, none, or names of surfaces in this version (${BUILT.join(', ')}), separated by commas`,
+  `all, none, or names of surfaces (${SURFACES.join(', ')}), separated by commas`,
   (text) => {
-    if (text === 'all') return BUILT
+    if (text === 'all') return SURFACES
     if (text === 'none') return []
     const words = text.split(',').map((word) => word.trim())
-    if (words.some((word) => !BUILT.some((surface) => surface === word))) return undefined
-    return BUILT.filter((surface) => words.includes(surface))
+    if (words.some((word) => !SURFACES.some((surface) => surface === word))) return undefined
+    return SURFACES.filter((surface) => words.includes(surface))
   },
 )
 
@@ -83,7 +85,7 @@ export const SETTINGS = {
   host: setting(matching(/^[\w.:%-]+$/, 'a host name or IP address'), '127.0.0.1', 'address to listen on'),
   port: setting(integer(0, 65535), '4650', 'port to listen on; 0 takes a free one'),
   publicPort: optional(integer(0, 65535), 'second listener for `/.well-known/*`, `/rings/*/.well-known/*` and health only: no credentials, no held queries'),
-  surfaces: setting(surfaces, 'all', `imitated APIs to serve, separated by commas: ${SURFACES.join(', ')}; or \`all\`, \`none\`. In this version: ${BUILT.join(', ')}`),
+  surfaces: setting(surfaces, 'all', `imitated APIs to serve, separated by commas: ${SURFACES.join(', ')}; or \`all\`, \`none\``),
   dataDir: setting(path, '~/.keyringd/data', 'folder of the database'),
   kek: secret(matching(/./s, 'text'), false, 'key-encryption key: 32 bytes as base64url text. Give either this or `KEYRINGD_KEK_FILE`'),
   kekFile: setting(path, '~/.keyringd/kek', 'file that holds the key-encryption key; keep it away from the data and back it up'),
@@ -91,7 +93,7 @@ export const SETTINGS = {
   managementToken: secret(matching(/^[\x21-\x7e]{32,1024}$/, 'at least 32 characters (at most 1024) of printable ASCII without spaces'), true, 'the API token with role `admin`, at least 32 characters; without it one is made at the first start'),
   adminUser: optional(matching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a name of 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit'), 'a user with role `admin` that is made at the start; needs `KEYRINGD_ADMIN_PASSWORD`'),
   adminPassword: secret(matching(/^[^\p{Cc}\p{Cs}]{1,256}$/u, '1 to 256 characters of text on one line'), true, 'password of that user; another one at a later start replaces it and ends the sessions'),
-  minPasswordLength: setting(integer(8, 128), '12', 'characters that a new password has at least'),
+  minPasswordLength: setting(integer(1, 128), '12', 'characters that a new password has at least'),
   oidcIssuer: optional(issuer, 'URL under which relying parties reach this server, used byte for byte as `iss`. Unset: on a loopback host the server\'s own address, elsewhere no discovery'),
   oidcDiscoveryExtra: optional(discoveryExtra, 'JSON object of further discovery members, such as `claims_supported`'),
   rotationMode: setting(oneOf(['safe', 'nomad']), 'safe', '`safe`: no rotation breaks a verifier; `nomad`: the imitated life cycle and wire to the letter'),
@@ -124,6 +126,16 @@ export const SETTINGS = {
   region: setting(matching(/^[\w.-]{1,128}$/, 'a name of letters, digits, dot, dash and underscore'), 'global', 'our region name on the Nomad surface'),
   startTimeout: setting(duration(SECOND / 10n, 24n * HOUR), '30s', 'all keys must be unwrapped by then, or the process exits'),
   httpApiResponseHeaders: optional(extraHeaders, 'JSON object of fixed response headers to add'),
+  jwksEndpoint: optional(remoteUrl, 'run-time setting `jwks_endpoint`, fixed: URL of the JWK Set that `POST /api/v2/jwks_setup` makes active'),
+  jwksIssuer: optional(oneLine, 'run-time setting `jwks_issuer`, fixed: `iss` of the tokens of that set'),
+  jwksUsernameField: optional(oneLine, 'run-time setting `jwks_username_field`, fixed: claim with the name of the user; `sub` where nothing sets it'),
+  jwksRequireAudience: optional(oneLine, 'run-time setting `jwks_require_audience`, fixed: `aud` that those tokens must have'),
+  jwksUpdateInterval: optional(integer(0, 2_678_400), 'run-time setting `jwks_update_interval`, fixed: seconds between two updates of the active set; 3600 where nothing sets it, 0: only when asked'),
+  jwksSslCaCertificate: optional(certificates, 'run-time setting `jwks_ssl_ca_certificate`, fixed: PEM certificates that alone are trusted for `jwks_endpoint`'),
+  jwtAuthConfigFile: optional(path, 'JSON file with keys of the data API beside that set; read at the start'),
+  httpApi: optional(flag, 'run-time setting `http_api`, fixed: whether `/api/v2` and `/ping` answer'),
+  httpApiPoolCapacity: optional(integer(1, 65_536), 'run-time setting `http_api_pool_capacity`, fixed: requests on `/api/v2` at once; 2048 where nothing sets it'),
+  externalSecurity: optional(configurationNames, 'run-time setting `external_security`, fixed: configurations, separated by commas, whose tokens authenticate'),
   metricsPublic: setting(flag, 'true', 'whether `/metrics` answers without a credential'),
 } satisfies Record<string, Setting<unknown>>
 

@@ -8,7 +8,7 @@ export interface Import {
 
 const SLICES = [
   ...['keyring', 'discovery', 'access', 'audit', 'remote-jwks', 'identities', 'oauth'],
-  ...['uri-signing', 'external-security', 'data-api', 'console'],
+  ...['uri-signing', 'external-security', 'data-api', 'settings', 'console'],
 ]
 
 /** Files with these names inside a slice decide by their arguments alone: no store, time, HTTP. */
@@ -99,6 +99,7 @@ const PACKAGES: Record<string, { in: RegExp; types?: RegExp }> = {
   'prom-client': { in: /^http\// },
   yaml: { in: /^http\// },
   re2js: { in: /^uri-signing\// },
+  '@xmldom/xmldom': { in: /^external-security\/xml\.ts$/ },
 }
 
 /** What only some files may call. */

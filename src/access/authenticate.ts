@@ -148,7 +148,7 @@ export interface Authenticated {
   again?(): Answer
 }
 
-type Answer = Authenticated | Promise<Authenticated>
+export type Answer = Authenticated | Promise<Authenticated>
 
 /** Who presents a JWT of ours as a bearer; undefined when it is none of ours. `digest` is its SHA-256. */
 export type JwtBearer = (token: string, address: string, digest: Buffer) => Answer | undefined

@@ -94,7 +94,10 @@ export const UserCreate = z
     ),
     role: RoleField,
     tenant,
-    digest: z.boolean().optional().describe('Logins by HTTP Digest; refused in this version'),
+    digest: z
+      .boolean()
+      .optional()
+      .describe('Logins by HTTP Digest on /manage; not for role admin, and it needs a password'),
     jwt: z.boolean().optional().describe('Whether JWTs of a trusted set may be of this user'),
   })
   .meta({ id: 'UserCreate' })
@@ -106,6 +109,7 @@ export const UserPatch = z
     role: RoleField.optional(),
     tenant: NameField.nullable().optional().describe('`null`: bound to none'),
     jwt: z.boolean().optional(),
+    digest: z.boolean().optional().describe('`true` needs a password in the same request'),
   })
   .refine((patch) => Object.keys(patch).length > 0, 'Expected at least one member')
   .meta({ id: 'UserPatch' })
@@ -122,6 +126,7 @@ export const User = z
     tenant: z.string().optional(),
     hasPassword: z.boolean(),
     jwt: z.boolean(),
+    digest: z.boolean(),
     createdAt: TimeField,
     updatedAt: TimeField,
   })
@@ -131,6 +136,36 @@ export type User = z.output<typeof User>
 export const UserList = z
   .object({ users: z.array(User).describe('By name') })
   .meta({ id: 'UserList' })
+
+export const RoleGrantCreate = z
+  .strictObject({
+    externalSecurity: z
+      .string()
+      .min(1)
+      .max(255)
+      .describe('Name of the configuration that the tokens verify against'),
+    externalName: z.string().min(1).max(512).describe('The role as tokens name it'),
+    role: RoleField,
+    tenant,
+  })
+  .meta({ id: 'RoleGrantCreate' })
+export type RoleGrantCreate = z.output<typeof RoleGrantCreate>
+
+export const RoleGrant = z
+  .object({
+    ...{ id: z.string(), externalSecurity: z.string(), externalName: z.string() },
+    role: z.string(),
+    tenant: z.string().optional(),
+    createdAt: TimeField,
+  })
+  .meta({ id: 'RoleGrant' })
+export type RoleGrant = z.output<typeof RoleGrant>
+
+export const RoleGrantList = z
+  .object({ roleGrants: z.array(RoleGrant).describe('The oldest first') })
+  .meta({ id: 'RoleGrantList' })
+
+export const RoleGrantParams = z.strictObject({ id: z.string().max(64) })
 
 /** Of what is named in a path. */
 export const NameParams = z.strictObject({ name: z.string() })

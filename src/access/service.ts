@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { type Context, type Principal, system } from '../context.ts'
 import { equalBytes } from '../core/index.ts'
 import { Problem } from '../errors.ts'
@@ -5,14 +6,18 @@ import { addressKey } from '../http/address.ts'
 import type { ApiTokenRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
 import { fromMillis, MINUTE, SECOND, toIso, toMillis } from '../time.ts'
-import { createAuthenticator, type JwtBearer, MANAGEMENT } from './authenticate.ts'
+import { type Answer, createAuthenticator, type JwtBearer, MANAGEMENT } from './authenticate.ts'
+import { createBasic } from './basic.ts'
 import { hashToken, newApiToken } from './credential.ts'
+import { createDigest, REALM, type Seals } from './digest.ts'
+import { isDigest } from './digest-header.ts'
 import { createFailures } from './failures.ts'
 import { contains, formatGrant, type Grant, servicesIn } from './grants.ts'
 import { createLogins, type Limiter } from './logins.ts'
 import { type Names, readNames } from './names.ts'
 import { createPasswords } from './passwords.ts'
 import { checkBoundary, createRights, type Held } from './rights.ts'
+import { createRoleGrants } from './role-grants.ts'
 import type { ApiToken, ApiTokenCreate, ApiTokenCreated } from './schema.ts'
 import { createSessions } from './sessions.ts'
 import { createTenants } from './tenants.ts'
@@ -41,6 +46,20 @@ export interface AccessOptions {
   minPasswordLength?: number
   /** True while the wall clock jumped and nobody confirmed it: nothing is forgotten. */
   clockInDoubt?(): boolean
+  /** For what Digest logins need to know of a password; without it there are none. */
+  seals?: Seals
+  /** What nonces of Digest are signed with. @throws Problem `not_ready` */
+  digestSecret?(): Promise<Uint8Array>
+}
+
+const notReady = async () => {
+  throw new Problem('not_ready')
+}
+const NO_SEALS: Seals = {
+  seal: notReady,
+  unseal() {
+    throw new Problem('not_ready')
+  },
 }
 
 /**
@@ -59,13 +78,28 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
   const principals = createUserPrincipals(context, rights)
   const { principalOf } = principals
   const sessions = createSessions({ context, principalOf })
-  const users = createUsers({ context, passwords, minLength: minPasswordLength })
+  const { seals = NO_SEALS, digestSecret = notReady } = options
+  const users = createUsers({ context, passwords, minLength: minPasswordLength, seals })
+  const basic = createBasic({ context, verifyPassword: logins.verifyPassword, principalOf })
+  const digest = createDigest({ context, seals, secret: digestSecret, limiter, principalOf })
+  const roleGrants = createRoleGrants(context)
   let timer: NodeJS.Timeout | undefined
 
   async function prune(): Promise<void> {
-    if (!options.clockInDoubt?.()) await sessions.prune()
+    if (options.clockInDoubt?.()) return
+    await sessions.prune()
+    await digest.prune()
   }
   const denied = new Map<string, bigint>()
+
+  function manage(asked: ManageAsked, bearer: JwtBearer): Answer {
+    const { headers, address } = asked
+    const { authorization = '' } = headers
+    if (headers['x-nomad-token']) return authenticate(headers, address, bearer)
+    if (isDigest(authorization)) return digest.authenticate({ ...asked, authorization })
+    if (/^\s*basic\b/i.test(authorization)) return basic.authenticate(authorization, address)
+    return authenticate(headers, address, bearer)
+  }
 
   return {
     authenticate,
@@ -188,8 +222,32 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
     /** What other slices ask about the identities that they keep: roles, tenants, the privilege boundary. */
     rights,
 
-    users: { ...users, verifyPassword: logins.verifyPassword, principalOf },
+    users: {
+      ...{ ...users, verifyPassword: logins.verifyPassword, principalOf },
+      jwtUser: principals.jwtUser,
+    },
     sessions,
+    roleGrants,
+
+    /** Who sends a name and a password in a header (RFC 7617). */
+    basic: basic.authenticate,
+
+    /**
+     * Who sends a request on `/manage`: an API token, Digest or Basic; `bearer` looks at other tokens.
+     * @throws Problem `not_ready` before nonces can be signed, `overloaded`
+     */
+    authenticateManage(asked: ManageAsked, bearer: JwtBearer): Answer {
+      return digest.isPrepared()
+        ? manage(asked, bearer)
+        : digest.prepare().then(() => manage(asked, bearer))
+    },
+
+    /** What a 401 on `/manage` says: Digest first, with a fresh nonce (external-security contract section 2). */
+    challenges(failure?: Problem): string[] {
+      const offered = digest.challenge(failure?.code === 'nonce_stale')
+      return [...(offered === undefined ? [] : [offered]), `Basic realm="${REALM}"`]
+    },
+
     tenants: createTenants(context),
 
     /** One look at what can be forgotten: the timer's work. */
@@ -210,8 +268,20 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
       stop()
       logins.close()
       principals.close()
+      basic.close()
+      digest.close()
+      roleGrants.close()
     },
   }
+}
+
+/** What of a request on `/manage` decides who sends it. */
+export interface ManageAsked {
+  method: string
+  /** The request target as it came. */
+  rawUrl: string
+  headers: IncomingHttpHeaders
+  address: string
 }
 
 /** A credential that ends cannot make one that goes on: it would be its own successor. */

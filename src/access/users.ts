@@ -3,6 +3,7 @@ import { Problem } from '../errors.ts'
 import type { Tx } from '../store/store.ts'
 import type { UserRow } from '../store/users.ts'
 import { fromMillis, toIso, toMillis } from '../time.ts'
+import { type Seals, sealHa1 } from './digest.ts'
 import { contains } from './grants.ts'
 import type { UserAccount } from './logins.ts'
 import { proofOf } from './logins.ts'
@@ -18,6 +19,8 @@ export interface UsersParts {
   passwords: Passwords
   /** Characters: `MIN_PASSWORD_LENGTH`. */
   minLength: number
+  /** For what Digest logins need to know of a password. */
+  seals: Seals
 }
 
 interface Seen {
@@ -26,7 +29,7 @@ interface Seen {
   held: Held
 }
 
-export function createUsers({ context, passwords, minLength }: UsersParts) {
+export function createUsers({ context, passwords, minLength, seals }: UsersParts) {
   const { store, now, newId, log } = context
 
   /** @throws Problem `invalid_request`, `overloaded` */
@@ -46,14 +49,15 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
     return { row, names, held: { role: row.role, grants, tenant } }
   }
 
-  /** Ends every session in the same transaction. */
+  /** Ends every session in the same transaction. Digest logins, where there are some, go on with the new password. */
   async function writePassword(
     tx: Tx,
     row: UserRow,
-    passwordHash: string,
+    { password, passwordHash }: NewPassword,
     principal: string,
   ): Promise<UserRow> {
-    const next = { ...row, passwordHash, updatedAt: toMillis(now()) }
+    const digest = row.digest && (await sealHa1(seals, tx, row, password))
+    const next = { ...row, passwordHash, digest, updatedAt: toMillis(now()) }
     await tx.users.update(next)
     const sessionsEnded = await tx.sessions.deleteOfUser(row.id)
     await tx.audit.append({
@@ -63,9 +67,17 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
     return next
   }
 
-  async function insert(tx: Tx, user: Omit<UserRow, 'id' | 'createdAt' | 'updatedAt'>) {
-    const at = toMillis(now())
-    const row: UserRow = { ...user, id: newId(), createdAt: at, updatedAt: at }
+  async function insert(
+    tx: Tx,
+    user: Omit<UserRow, 'id' | 'digest' | 'createdAt' | 'updatedAt'>,
+    digestPassword?: string,
+  ) {
+    const [id, at] = [newId(), toMillis(now())]
+    const digest =
+      digestPassword === undefined
+        ? undefined
+        : await sealHa1(seals, tx, { id, name: user.name }, digestPassword)
+    const row: UserRow = { ...user, id, digest, createdAt: at, updatedAt: at }
     await tx.users.insert(row)
     return row
   }
@@ -76,10 +88,9 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
      * too short and a tenant that does not exist
      */
     async create(principal: Principal, body: UserCreate): Promise<User> {
-      const { name, password, role, tenant, jwt = false } = body
-      if (body.digest === true) {
-        throw unfit('digest', 'Logins by HTTP Digest come with the MarkLogic surface, not before')
-      }
+      const { name, password, role, tenant, jwt = false, digest = false } = body
+      if (digest && password === undefined) throw needsPassword()
+      checkDigest(digest, role)
       checkLasts(principal)
       const passwordHash =
         password === undefined ? undefined : await hashNew(password, principal.id)
@@ -90,12 +101,11 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
         if (await tx.users.byName(name)) {
           throw new Problem('name_taken', `There is a user ${name} already`)
         }
-        const row = await insert(tx, {
-          ...{ name, passwordHash, role, tenantId, jwt, digest: undefined },
-        })
+        const user = { name, passwordHash, role, tenantId, jwt }
+        const row = await insert(tx, user, digest ? password : undefined)
         await tx.audit.append({
           ...{ type: 'user.created', subject: name, principal: principal.id },
-          detail: { role, ...(tenant !== undefined && { tenant }), jwt },
+          detail: { role, ...(tenant !== undefined && { tenant }), jwt, digest },
         })
         return describe(row, names)
       })
@@ -122,6 +132,7 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
      */
     async update(principal: Principal, name: string, body: UserPatch): Promise<User> {
       const { password } = body
+      if (body.digest === true && password === undefined) throw needsPassword()
       if (password !== undefined || body.jwt === true) checkLasts(principal)
       // Who may not at all is told so before anything is hashed.
       const first = await visible(store.read, principal, name)
@@ -135,16 +146,25 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
         const tenant = body.tenant === undefined ? held.tenant : (body.tenant ?? undefined)
         checkBoundary(principal, names, { role, grants: held.grants, tenant })
         const tenantId = tenant === undefined ? undefined : names.tenantId(tenant)
-        let next: UserRow = { ...row, role, jwt, tenantId, updatedAt: toMillis(now()) }
-        if (body.role !== undefined || body.tenant !== undefined || body.jwt !== undefined) {
+        const { digest: isDigest = row.digest !== undefined } = body
+        checkDigest(isDigest, role)
+        const digest =
+          body.digest === true && password !== undefined
+            ? await sealHa1(seals, tx, row, password)
+            : isDigest
+              ? row.digest
+              : undefined
+        let next: UserRow = { ...row, role, jwt, tenantId, digest, updatedAt: toMillis(now()) }
+        const { password: _, ...others } = body
+        if (Object.keys(others).length > 0) {
           await tx.users.update(next)
           await tx.audit.append({
             ...{ type: 'user.changed', subject: name, principal: principal.id },
-            detail: { role, ...(tenant !== undefined && { tenant }), jwt },
+            detail: { role, ...(tenant !== undefined && { tenant }), jwt, digest: isDigest },
           })
         }
-        if (passwordHash !== undefined) {
-          next = await writePassword(tx, next, passwordHash, principal.id)
+        if (password !== undefined && passwordHash !== undefined) {
+          next = await writePassword(tx, next, { password, passwordHash }, principal.id)
         }
         return describe(next, names)
       })
@@ -161,7 +181,7 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
         if (!row || proofOf(row.passwordHash) !== account.proof) {
           throw new Problem('credentials_wrong')
         }
-        await writePassword(tx, row, passwordHash, `user:${row.name}`)
+        await writePassword(tx, row, { password, passwordHash }, `user:${row.name}`)
       })
     },
 
@@ -193,13 +213,11 @@ export function createUsers({ context, passwords, minLength }: UsersParts) {
           if (row.role !== 'admin' || row.tenantId !== undefined) {
             log.warn({ user: name }, 'KEYRINGD_ADMIN_USER is no unbound admin; its role stays')
           }
-          await writePassword(tx, row, passwordHash, system.id)
+          await writePassword(tx, row, { password, passwordHash }, system.id)
           return 'replaced'
         }
         const role = 'admin'
-        await insert(tx, {
-          ...{ name, passwordHash, role, tenantId: undefined, jwt: false, digest: undefined },
-        })
+        await insert(tx, { name, passwordHash, role, tenantId: undefined, jwt: false })
         await tx.audit.append({
           ...{ type: 'user.created', subject: name, principal: system.id },
           detail: { role, jwt: false },
@@ -218,6 +236,21 @@ function checkLasts({ id, expiresAt }: Principal): void {
   if (expiresAt !== undefined) {
     const detail = 'A token that ends cannot make users or set passwords: they would go on'
     throw new Problem('privilege_boundary', detail)
+  }
+}
+
+interface NewPassword {
+  password: string
+  passwordHash: string
+}
+
+const needsPassword = () =>
+  unfit('password', 'Logins by HTTP Digest begin with a password: give it in the same request')
+
+/** What is kept for Digest is as good as the password, and one who may do all is not worth that. */
+function checkDigest(isDigest: boolean, role: string): void {
+  if (isDigest && role === 'admin') {
+    throw unfit('digest', 'Nobody of role admin logs in by HTTP Digest')
   }
 }
 
@@ -245,6 +278,7 @@ function describe(row: UserRow, names: Names): User {
     ...{ name: row.name, role: row.role },
     ...(tenant !== undefined && { tenant }),
     ...{ hasPassword: row.passwordHash !== undefined, jwt: row.jwt },
+    digest: row.digest !== undefined,
     createdAt: toIso(fromMillis(row.createdAt)),
     updatedAt: toIso(fromMillis(row.updatedAt)),
   }

@@ -56,6 +56,7 @@ export interface UserAnswer {
   tenant?: string
   hasPassword: boolean
   jwt: boolean
+  digest: boolean
   createdAt: string
   updatedAt: string
 }
@@ -137,4 +138,38 @@ export interface UriVerdictAnswer {
   code: number
   reason: string
   checks: { name: string; ok: boolean; reason?: string }[]
+}
+
+/** `GET /v1/settings/{name}`. */
+export interface SettingAnswer {
+  name: string
+  value: unknown
+  defaultValue: unknown
+  source: string
+}
+
+/** `POST /v1/role-grants`. */
+export interface RoleGrantAnswer {
+  id: string
+  externalSecurity: string
+  externalName: string
+  role: string
+  tenant?: string
+  createdAt: string
+}
+
+/** `GET /manage/v2/external-security`. */
+export interface ExternalSecurityListAnswer {
+  'external-security-default-list': {
+    'list-items': { 'list-item': { nameref: string; idref: string }[] }
+  }
+}
+
+/** `GET /manage/v2/external-security/{name}/properties`. */
+export interface ExternalSecurityAnswer {
+  [property: string]: unknown
+  'oauth-server'?: {
+    [property: string]: unknown
+    'oauth-jwt-secrets'?: { 'oauth-jwt-secret': { 'oauth-jwt-key-id': string }[] }
+  }
 }

@@ -5,11 +5,14 @@ import { clock } from './clock.ts'
 import type { Command } from './command.ts'
 import { deliveryService } from './delivery-service.ts'
 import { doctor } from './doctor.ts'
+import { externalSecurity } from './external-security.ts'
 import { identity } from './identity.ts'
 import { type Io, openProcessIo } from './io.ts'
 import { keys } from './keys.ts'
 import { profile } from './profile.ts'
 import { ring } from './ring.ts'
+import { roleGrant } from './role-grant.ts'
+import { setting } from './settings.ts'
 import { table } from './table.ts'
 import { tenant } from './tenant.ts'
 import { token } from './token.ts'
@@ -32,6 +35,9 @@ const NOUNS: Words = {
   identity,
   'delivery-service': deliveryService,
   uri,
+  'external-security': externalSecurity,
+  'role-grant': roleGrant,
+  settings: setting,
   clock,
   doctor,
 }

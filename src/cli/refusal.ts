@@ -2,19 +2,24 @@ import type { Answer } from './client.ts'
 import { localTime, plain, plainLines } from './table.ts'
 
 // What a server said when it refused, as people read it: a problem document (RFC 9457) of our own routes, the envelope
-// of the identities surface (identity contract section 1), or whatever else it was.
+// of the identities surface (identity contract section 1), the error document of the MarkLogic surface, or whatever else
+// it was.
 
 export const unexpected = ({ status, text }: Answer): string =>
   `error: Unexpected response code: ${status} (${plainLines(text)})`
 
 /** A sentence, and a line for each further fault. */
 export function friendly(answer: Answer): string {
-  const { detail, code, errors, message, error, details } = membersOf(answer.text)
+  const { detail, code, errors, message, error, details, errorResponse } = membersOf(answer.text)
   const lines = (faults: string[]) => faults.map((fault) => `  ${plain(fault)}`)
   const first = (text: string, word: string) =>
     `error: ${plain(text)} (${answer.status} ${plain(word)})`
   if (typeof detail === 'string' && typeof code === 'string') {
     return [first(detail, code), ...lines(faultsOf(errors).slice(1))].join('\n')
+  }
+  const manage = asObject(errorResponse)
+  if (typeof manage['message'] === 'string') {
+    return first(manage['message'], String(manage['messageCode'] || manage['status']))
   }
   if (typeof error !== 'string') return unexpected(answer)
   if (typeof message === 'string') {

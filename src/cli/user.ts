@@ -17,6 +17,7 @@ const users: Collection<UserAnswer> = {
     Tenant: ({ tenant }) => tenant ?? '',
     Password: ({ hasPassword }) => (hasPassword ? 'yes' : 'no'),
     JWT: ({ jwt }) => (jwt ? 'yes' : 'no'),
+    Digest: ({ digest }) => (digest ? 'yes' : 'no'),
     'Create Time': ({ createdAt }) => localTime(createdAt),
   },
   describe: (user) =>
@@ -48,15 +49,17 @@ const create = command({
     tenant: text('NAME', 'bind them to this tenant and those below it'),
     'password-file': text('FILE', PASSWORD),
     jwt: toggle('JWTs of a trusted set may be theirs'),
+    digest: toggle('they log in on /manage by HTTP Digest, too; needs -password-file'),
     json,
   },
   async run(call) {
-    const { role = 'no-access', tenant, jwt, 'password-file': file } = call.values
+    const { role = 'no-access', tenant, jwt, digest, 'password-file': file } = call.values
     const body = {
       ...{ name: call.argument, role },
       ...(tenant && { tenant }),
       ...(file && { password: await readPassword(file, call.io) }),
       ...(jwt && { jwt }),
+      ...(digest && { digest }),
     }
     return ask(call, ['POST', PATH, body], users.describe)
   },

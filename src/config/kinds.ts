@@ -100,6 +100,20 @@ export const audiences = list('audiences without spaces, separated by commas', (
   /^[\x21-\x7e]{1,255}$/.test(word) ? word : undefined,
 )
 
+/** As the run-time setting of the same name has it, which checks it again. */
+export const oneLine = matching(/^[^\p{Cc}\p{Cs}]{1,2048}$/u, 'text on one line')
+export const remoteUrl = matching(
+  /^https?:\/\/[^\s@]{1,2040}$/i,
+  'an http or https URL without a credential',
+)
+export const certificates = matching(
+  /^(?=[\s\S]{1,65536}$)[\s\S]*-----BEGIN CERTIFICATE-----/,
+  'PEM certificates',
+)
+export const configurationNames = list('names, separated by commas', (word) =>
+  /^[^\p{Cc}\p{Cs}]{1,255}$/u.test(word) ? word : undefined,
+)
+
 function network(text: string): string | undefined {
   const [address = '', prefix, ...rest] = text.split('/')
   const bits = { 4: 32, 6: 128 }[isIP(address)]

@@ -11,6 +11,12 @@ export {
 } from './algorithms.ts'
 export { type ClaimRules, checkClaims, parseClaims } from './claims.ts'
 export {
+  type HmacAlgorithm,
+  type HmacOptions,
+  isHmacAlgorithm,
+  verifyHmacToken,
+} from './hmac-token.ts'
+export {
   generateKeyMaterial,
   importPrivateKey,
   type KeyMaterial,
@@ -33,6 +39,7 @@ export {
   importPublicJwk,
   type VerificationKey,
 } from './public-key.ts'
+export { importPublicPem, MAX_PEM_SIZE } from './public-pem.ts'
 export {
   deriveMacKey,
   encodeFields,

@@ -159,6 +159,8 @@ export function formatNeed(capability: string, resource: Resource | undefined): 
 declare module 'fastify' {
   interface FastifyContextConfig {
     capability?: Requirement
+    /** Credentials that count on this surface only, and who looks at them. */
+    credentials?: 'traffic-ops' | 'data-api' | 'manage'
     /** What `capability` comes to, in words, where it is a function. For the documentation. */
     capabilityText?: string
   }

@@ -13,7 +13,8 @@ export interface Formatted {
   /** Sent exactly as it is: nothing appends a charset. */
   type: string
   body: string | Buffer
-  headers?: Record<string, string>
+  /** A list: a line for each. */
+  headers?: Record<string, string | string[]>
 }
 
 export type Format = (problem: Problem, request: FastifyRequest) => Formatted

@@ -97,7 +97,7 @@ export function createServer(options: ServerOptions): App {
     logController: new LogController({ disableRequestLogging: true }),
     // No parameter is longer than the header block that carries it.
     routerOptions: { caseSensitive: true, maxParamLength: MAX_HEADER_SIZE },
-    clientErrorHandler: (error, socket) => answerClientError(error, socket),
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, formatFor),
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       const format = formatFor?.(request.url.split('?', 1)[0] ?? '') ?? problemJson
       useLog(request, reply)

@@ -143,12 +143,34 @@ export const VerifyBody = z
       [
         z.strictObject({ ring: NameField }),
         z.strictObject({ jwks: z.object({ keys: z.array(z.unknown()).max(100) }) }),
+        z.strictObject({
+          externalSecurity: z
+            .string()
+            .min(1)
+            .max(255)
+            .describe('Name of a configuration; its own rules are followed'),
+        }),
+        z.strictObject({
+          dataApi: z.literal(true).describe('The set of jwks_setup, and the rules of the settings'),
+        }),
       ],
-      { error: 'Expected {"ring": NAME} or {"jwks": {"keys": […]}}' },
+      {
+        error:
+          'Expected {"ring": NAME}, {"jwks": {"keys": […]}}, {"externalSecurity": NAME} or {"dataApi": true}',
+      },
     ),
-    audience: z.string().max(2000).optional().describe('The token must be for it'),
-    issuer: z.string().max(2000).optional().describe("Default: the ring's own issuer"),
+    audience: z.string().max(2000).optional().describe('The token must be for it; ring and jwks'),
+    issuer: z
+      .string()
+      .max(2000)
+      .optional()
+      .describe("Default: the ring's own issuer; ring and jwks"),
   })
+  .refine(
+    ({ with: source, audience, issuer }) =>
+      'ring' in source || 'jwks' in source || (audience === undefined && issuer === undefined),
+    { error: 'audience and issuer go with a ring or jwks; the others have rules of their own' },
+  )
   .meta({ id: 'Verify' })
 
 export const VerdictDocument = z

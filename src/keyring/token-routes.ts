@@ -15,13 +15,38 @@ import {
 
 // Signing and verifying with the keys of a ring; to be registered inside the scope of our own routes.
 
+const shown = ({ valid, header, claims, checks }: OtherVerdict) => ({
+  valid,
+  ...(header && { header: { ...header } }),
+  ...(claims && { claims }),
+  checks,
+})
+
 const BEARER = /^bearer +(\S+)$/i
 
 /** Printable ASCII as it is, all else percent-encoded: a header carries nothing more (RFC 9110 section 5.5). */
 const headerSafe = (text: string): string =>
   text.replace(/[^\x21-\x24\x26-\x7e]/gu, encodeURIComponent)
 
-export function tokenRoutes({ signing, verification }: Keyring): Routes {
+/** What others say of a token. */
+export interface OtherVerdict {
+  valid: boolean
+  header?: object
+  claims?: Record<string, unknown>
+  checks: { name: string; ok: boolean; reason?: string }[]
+}
+
+/** Keys of other slices that tokens are checked with, by their own rules. */
+export interface OtherSources {
+  /** @throws Problem `external_security_not_found` */
+  externalSecurity(name: string, token: string): Promise<OtherVerdict>
+  dataApi(token: string): Promise<OtherVerdict>
+}
+
+export function tokenRoutes(
+  { signing, verification }: Pick<Keyring, 'signing' | 'verification'>,
+  others: OtherSources,
+): Routes {
   const tags = ['tokens']
 
   return async (app) => {
@@ -73,6 +98,10 @@ export function tokenRoutes({ signing, verification }: Keyring): Routes {
           )
         }
         reply.header('cache-control', 'no-store')
+        if ('externalSecurity' in source) {
+          return shown(await others.externalSecurity(source.externalSecurity, token))
+        }
+        if ('dataApi' in source) return shown(await others.dataApi(token))
         const rules = { audience, issuer }
         return 'ring' in source
           ? verification.withRingNow(source.ring, token, rules)

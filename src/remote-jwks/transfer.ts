@@ -10,6 +10,8 @@ export interface TransferLimits {
   maxBytes: number
   /** Of the response headers, in bytes. */
   maxHeaderBytes: number
+  /** Status 200 alone is a success, not each of the 2xx. */
+  onlyOk?: boolean
 }
 
 export interface Transfer {
@@ -112,9 +114,12 @@ function responseOf(request: ClientRequest): Promise<IncomingMessage> {
   })
 }
 
-function screen({ statusCode = 0, headers }: IncomingMessage, { maxBytes }: TransferLimits): void {
+function screen(
+  { statusCode = 0, headers }: IncomingMessage,
+  { maxBytes, onlyOk = false }: TransferLimits,
+): void {
   if (statusCode >= 300 && statusCode < 400) throw new Error(`a redirect (status ${statusCode})`)
-  if (statusCode < 200 || statusCode > 299) throw new Error(`status ${statusCode}`)
+  if (statusCode < 200 || statusCode > (onlyOk ? 200 : 299)) throw new Error(`status ${statusCode}`)
   const encoding = headers['content-encoding'] ?? 'identity'
   if (encoding.trim().toLowerCase() !== 'identity') throw new Error('an encoded body')
   if (Number(headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)

@@ -87,10 +87,3 @@ export function sessionRoutes(app: App, prefix: string, sessions: Sessions): voi
     })
   }
 }
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** What else counts as a credential on this route: the sessions of Traffic Ops clients. */
-    credentials?: 'traffic-ops'
-  }
-}

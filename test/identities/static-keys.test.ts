@@ -8,12 +8,11 @@ import {
 } from 'node:crypto'
 import { test } from 'node:test'
 import { rootCertificates } from 'node:tls'
-import { signCompact, verifyToken } from '../../src/core/index.ts'
+import { MAX_PEM_SIZE, signCompact, verifyToken } from '../../src/core/index.ts'
 import {
   checkCaCertificates,
   MAX_CERTIFICATES,
   MAX_CERTIFICATES_SIZE,
-  MAX_KEY_SIZE,
   MAX_KEYS,
   parseStaticKeys,
 } from '../../src/identities/static-keys.ts'
@@ -166,8 +165,8 @@ const REFUSED: [what: string, text: string, reason: string][] = [
   ],
   [
     'a long text',
-    ' '.repeat(MAX_KEY_SIZE) + spki,
-    `The text has more than ${MAX_KEY_SIZE} characters`,
+    ' '.repeat(MAX_PEM_SIZE) + spki,
+    `The text has more than ${MAX_PEM_SIZE} characters`,
   ],
 ]
 

@@ -1,0 +1,106 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Problem } from '../errors.ts'
+import { errorHandler, notFoundHandler } from '../http/problem.ts'
+import type { App, Routes } from '../http/server.ts'
+import { bareText } from './errors.ts'
+import { BareText, Nothing } from './schema.ts'
+import type { DataApi, DataApiSettings } from './service.ts'
+
+export interface DataApiRoutesParts {
+  dataApi: Pick<DataApi, 'update'>
+  settings: Pick<DataApiSettings, 'get'>
+}
+
+const MIB = 1024 * 1024
+const SETUP = '/api/v2/jwks_setup'
+const PONG = Buffer.from('pong')
+
+/** `/api/v2/jwks_setup`, `/ping`, and 404 for what else there is not below `/api/` (contract sections 1 to 5). */
+export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes {
+  let running = 0
+
+  /** Before who asks is looked at: what is switched off is not there at all. */
+  async function isThere(): Promise<void> {
+    if (!settings.get('http_api')) throw new Problem('not_found')
+  }
+
+  async function admit({ raw }: FastifyRequest, reply: FastifyReply): Promise<void> {
+    // Nothing parses a body on the way, whatever it calls itself.
+    raw.headers['content-type'] = undefined
+    if (running >= settings.get('http_api_pool_capacity')) throw new Problem('overloaded')
+    running++
+    reply.raw.once('close', () => {
+      running--
+    })
+  }
+
+  return async (app) => {
+    app.setErrorHandler(errorHandler(bareText))
+    app.removeAllContentTypeParsers()
+    // Read to the limit and dropped.
+    app.addContentTypeParser('*', { parseAs: 'buffer' }, async () => undefined)
+
+    app.post(
+      SETUP,
+      {
+        config: { capability: 'data-api-admin', credentials: 'data-api' },
+        bodyLimit: MIB,
+        onRequest: [isThere, admit],
+        schema: {
+          ...{ tags: ['data-api'], operationId: 'jwksSetup' },
+          summary: 'Makes the JWK Set of jwks_endpoint the active one',
+          response: { 200: Nothing, default: BareText },
+        },
+      },
+      async ({ principal }, reply) => {
+        await dataApi.update(principal)
+        return reply.code(200).send()
+      },
+    )
+
+    app.get(
+      '/ping',
+      {
+        config: { capability: 'public' },
+        onRequest: isThere,
+        schema: {
+          ...{ tags: ['data-api'], operationId: 'ping', summary: 'The server is alive' },
+          response: { 200: BareText },
+        },
+      },
+      async (_, reply) => reply.type('text/plain').send(PONG as unknown as string),
+    )
+
+    // Of the method alone, before who asks is looked at.
+    for (const method of app.supportedMethods.filter((one) => one !== 'POST')) {
+      app.route({
+        ...{ method, url: SETUP, schema: { hide: true }, config: { capability: 'public' } },
+        onRequest: [
+          isThere,
+          async () => {
+            throw new Problem('method_not_allowed')
+          },
+        ],
+        handler: async () => undefined,
+      })
+    }
+
+    for (const url of ['/api', '/api/*']) {
+      app.all(url, {
+        ...{ schema: { hide: true }, config: { capability: 'public' } },
+        // Before a body is read.
+        onRequest: async () => {
+          throw new Problem('not_found')
+        },
+        handler: async () => undefined,
+      })
+    }
+    // Methods that the router does not know end here.
+    await app.register(
+      async (below: App) => {
+        below.setNotFoundHandler(notFoundHandler(bareText))
+      },
+      { prefix: '/api' },
+    )
+  }
+}

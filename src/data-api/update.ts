@@ -1,0 +1,197 @@
+import type { Context, Principal } from '../context.ts'
+import { system } from '../context.ts'
+import { isProblem, Problem } from '../errors.ts'
+import { fromMillis, type Instant, SECOND, toMillis } from '../time.ts'
+import { type DataApiKeys, type IsOurs, MAX_BODY, readKeys } from './key-set.ts'
+
+// The update procedure (contract section 6): fetched, checked, written down, and only then trusted. What was trusted
+// before stays so over every failure, and over restarts.
+
+/** Settings as they are now. */
+export interface UpdateSettings {
+  get(name: 'jwks_endpoint' | 'jwks_ssl_ca_certificate'): string
+  get(name: 'jwks_update_interval'): number
+  onChange(listener: (name: string) => void): () => void
+}
+
+export interface FetchLimits {
+  timeoutMs: number
+  maxBytes: number
+  maxHeaderBytes: number
+  /** Only 200 is a success. */
+  onlyOk?: boolean
+}
+
+export interface UpdateParts {
+  context: Context
+  /** The one guarded fetch. @throws Problem `url_refused`, `jwks_timeout`, `jwks_unreachable` */
+  fetch(request: { url: string; caCert: string; limits: FetchLimits }): Promise<Uint8Array>
+  isOurs: IsOurs
+  settings: UpdateSettings
+  /** Milliseconds for a fetch; default 10 s. */
+  timeoutMs?: number
+}
+
+export interface ActiveSet extends DataApiKeys {
+  url: string
+  fetchedAt: Instant
+}
+
+const TIMEOUT_MILLIS = 10_000
+const MAX_HEADERS = 16 * 1024
+/** What a timer takes at most. */
+const LONGEST = 2 ** 31 - 1
+
+export type Updates = ReturnType<typeof createUpdates>
+
+export function createUpdates(parts: UpdateParts) {
+  const { context, settings, isOurs, timeoutMs = TIMEOUT_MILLIS } = parts
+  const { store, now, monotonic, log } = context
+  const limits: FetchLimits = {
+    ...{ timeoutMs, maxBytes: MAX_BODY, maxHeaderBytes: MAX_HEADERS, onlyOk: true },
+  }
+  let active: ActiveSet | undefined
+  let running: { url: string; caCert: string; done: Promise<void> } | undefined
+  /** Of the last attempt, or of the start; by monotonic clock. */
+  let attemptedAt = 0n
+  let lastError: string | undefined
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+  const listeners = new Set<() => void>()
+
+  function activate(keys: DataApiKeys, url: string, fetchedAt: Instant): void {
+    active = { ...keys, url, fetchedAt }
+    for (const listener of listeners) listener()
+  }
+
+  async function attempt(url: string, caCert: string, principal: Principal): Promise<void> {
+    attemptedAt = monotonic()
+    const body = await fetched(url, caCert)
+    const keys = await readKeys(body, isOurs)
+    const fetchedAt = now()
+    const isNew = active?.url !== url || active.text !== keys.text
+    await store.transaction(async (tx) => {
+      await tx.dataApiKeys.put({ url, body: keys.text, fetchedAt: toMillis(fetchedAt) })
+      if (!isNew && principal === system) return
+      await tx.audit.append({
+        ...{ type: 'data-api.keys-updated', subject: hostOf(url), principal: principal.id },
+        detail: { keys: keys.keys.length, ignored: keys.ignored, changed: isNew },
+      })
+    })
+    activate(keys, url, fetchedAt)
+    lastError = undefined
+  }
+
+  async function fetched(url: string, caCert: string): Promise<Uint8Array> {
+    try {
+      return await parts.fetch({ url, caCert, limits })
+    } catch (error) {
+      if (!isProblem(error)) throw error
+      if (error.code === 'jwks_timeout') throw new Problem('jwks_update_timeout', 'timeout')
+      const { cause, detail } = error
+      const known = error.code === 'jwks_unreachable' && cause instanceof Error
+      throw new Problem('jwks_update_failed', known ? short(cause.message) : short(detail), {
+        cause: error,
+      })
+    }
+  }
+
+  /** One at a time; who asks for the same while it runs has its outcome. */
+  async function run(url: string, caCert: string, principal: Principal): Promise<void> {
+    while (running) {
+      if (running.url === url && running.caCert === caCert) return running.done
+      await running.done.catch(() => undefined)
+    }
+    const done = attempt(url, caCert, principal)
+      .catch((error: unknown) => {
+        lastError = isProblem(error) ? error.detail : 'internal error'
+        log.warn({ err: error, host: hostOf(url) }, 'the key set of the data API was not updated')
+        throw error
+      })
+      .finally(() => {
+        running = undefined
+        schedule()
+      })
+    running = { url, caCert, done }
+    return done
+  }
+
+  const interval = () => BigInt(settings.get('jwks_update_interval')) * SECOND
+
+  /** The next timed update, where there is a set and an interval. */
+  function schedule(): void {
+    clearTimeout(timer)
+    const span = interval()
+    if (closed || !active || span === 0n) return
+    const left = Number((attemptedAt + span - monotonic()) / 1_000_000n)
+    timer = setTimeout(() => void tick(), Math.min(Math.max(0, left) + 1, LONGEST))
+    timer.unref()
+  }
+
+  /** A timed update, if it is due: of the active URL, whatever the setting says by now. */
+  async function tick(): Promise<void> {
+    const span = interval()
+    if (active && span > 0n && monotonic() - attemptedAt >= span) {
+      // Logged where it fails; the old set stays.
+      await run(active.url, settings.get('jwks_ssl_ca_certificate'), system).catch(() => undefined)
+    } else schedule()
+  }
+
+  const stop = settings.onChange((name) => {
+    if (name === 'jwks_update_interval') schedule()
+  })
+
+  return {
+    /**
+     * Makes what `jwks_endpoint` serves the active set.
+     * @throws Problem `jwks_endpoint_unset`, `jwks_endpoint_invalid`, `jwks_update_failed`, `jwks_update_timeout`
+     */
+    async update(principal: Principal): Promise<void> {
+      const url = settings.get('jwks_endpoint')
+      if (url === '') throw new Problem('jwks_endpoint_unset')
+      if (!URL.canParse(url)) throw new Problem('jwks_endpoint_invalid')
+      await run(url, settings.get('jwks_ssl_ca_certificate'), principal)
+    },
+
+    active: (): ActiveSet | undefined => active,
+
+    /** Calls `listener` after the set was replaced. */
+    onReplaced(listener: () => void): void {
+      listeners.add(listener)
+    },
+
+    /** Trusts again what was trusted before the restart, and begins to update it. */
+    async load(): Promise<void> {
+      const row = await store.read.dataApiKeys.get()
+      attemptedAt = monotonic()
+      if (!row) return
+      try {
+        activate(await readKeys(Buffer.from(row.body), isOurs), row.url, fromMillis(row.fetchedAt))
+      } catch (error) {
+        log.error({ err: error }, 'the kept key set of the data API is not acceptable any more')
+      }
+      schedule()
+    },
+
+    tick,
+
+    status: () => ({
+      ...{ host: active && hostOf(active.url), fetchedAt: active?.fetchedAt, lastError },
+      ...{ keys: active?.keys.length ?? 0, ignored: active?.ignored ?? 0 },
+    }),
+
+    async close(): Promise<void> {
+      closed = true
+      clearTimeout(timer)
+      stop()
+      await running?.done.catch(() => undefined)
+    },
+  }
+}
+
+/** Host and port; the rest of a URL may hold secrets. */
+const hostOf = (url: string): string => URL.parse(url)?.host ?? ''
+
+const MAX_REASON = 120
+/** On one line, without what a certificate or a resolver may put into it. */
+const short = (text: string): string => text.replace(/\s+/g, ' ').slice(0, MAX_REASON)
