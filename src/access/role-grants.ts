@@ -157,7 +157,7 @@ export function createRoleGrants({ store, now, newId }: Context) {
       const rights = held(granted, await readNames(read))
       const grants = rights?.grants ?? []
       const principal: Principal = {
-        ...{ id: `external:${configuration.name}/${user}`, tenant: rights?.tenant },
+        ...{ id: `external:${plain(configuration.name)}/${plain(user)}`, tenant: rights?.tenant },
         ...{ may: mayWith(grants), maySome: mayAnywhere(grants) },
       }
       // What an event overtook may be old: answer with it, but do not keep it.
@@ -173,6 +173,9 @@ export function createRoleGrants({ store, now, newId }: Context) {
     close: stop,
   }
 }
+
+/** Both may hold a slash: `a/b` of `c` is not `b` of `c/a`. */
+const plain = (name: string): string => name.replace(/[%/]/g, encodeURIComponent)
 
 /** A grant stays: what ends, or is bound to addresses and uses, makes nobody that goes on. */
 function checkLasts({ id, expiresAt }: Principal): void {

@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  DEFINITIONS,
+  Fault,
+  SETTING_NAMES,
+  type SettingName,
+} from '../../src/settings/definitions.ts'
+import { countingIds, memoryStore, testClock, testServer } from '../server.ts'
+
+// Run-time settings (product.md sections 4, 6 and 7; jwks-setup contract section 8).
+
+const PATH = '/v1/settings'
+
+test('section 8: names and defaults are those of the imitated system', () => {
+  const defaults = Object.fromEntries(
+    SETTING_NAMES.map((name) => [name, DEFINITIONS[name].default]),
+  )
+  assert.deepEqual(defaults, {
+    jwks_endpoint: '',
+    jwks_issuer: '',
+    jwks_username_field: 'sub',
+    jwks_require_audience: '',
+    jwks_ssl_ca_certificate: '',
+    jwks_update_interval: 3600,
+    http_api: true,
+    http_api_pool_capacity: 2048,
+    external_security: [],
+  })
+  const trust = SETTING_NAMES.filter((name) => DEFINITIONS[name].class === 'trust')
+  assert.deepEqual(trust, [
+    ...['jwks_endpoint', 'jwks_issuer', 'jwks_username_field', 'jwks_require_audience'],
+    ...['jwks_ssl_ca_certificate', 'external_security'],
+  ])
+})
+
+const VALUES: [name: SettingName, good: unknown[], bad: unknown[]][] = [
+  [
+    'jwks_endpoint',
+    ['', 'https://id.example.net/jwks.json', 'http://127.0.0.1:8080/'],
+    [
+      null,
+      1,
+      'x',
+      'file:///etc/passwd',
+      'https://u:p@a.test/',
+      'https://u@a.test/',
+      'https://a b/',
+    ].concat([`https://a.test/${'x'.repeat(2048)}`, 'https://a.test/\n'] as never[]),
+  ],
+  ['jwks_issuer', ['', 'https://id.example.net/'], ['a\nb', 7, 'x'.repeat(2049), '\ud800']],
+  ['jwks_username_field', ['sub', 'https://a.test/name', '__proto__'], ['', null, 'a\u0000']],
+  ['jwks_require_audience', ['', 'api'], [['api'], {}]],
+  [
+    'jwks_ssl_ca_certificate',
+    [''],
+    ['x', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----', 1],
+  ],
+  ['jwks_update_interval', [0, 1, 3600, 2_678_400], [-1, 1.5, '3600', 2_678_401, Number.NaN, null]],
+  ['http_api', [true, false], ['on', 1, null]],
+  ['http_api_pool_capacity', [1, 65_536], [0, 65_537, '1']],
+  [
+    'external_security',
+    [[], ['a', 'b']],
+    ['a', [''], [1], ['a\n'], Array(101).fill('a'), ['x'.repeat(256)]],
+  ],
+]
+
+test('values are read as they are written, and what is none is refused with a reason', () => {
+  assert.deepEqual(VALUES.map(([name]) => name).sort(), [...SETTING_NAMES].sort())
+  for (const [name, good, bad] of VALUES) {
+    for (const value of good) assert.deepEqual(DEFINITIONS[name].read(value), value, name)
+    for (const value of bad) {
+      const read = DEFINITIONS[name].read(value)
+      assert.ok(read instanceof Fault, `${name}: ${JSON.stringify(value)}`)
+      assert.match(read.reason, /^Expected /)
+    }
+  }
+  assert.deepEqual(DEFINITIONS.external_security.read(['a', 'a']), ['a'])
+})
+
+test('a setting is listed, changed, and taken back; each change is on record', async (t) => {
+  const { call, store, settings } = await testServer(t)
+  const seen: string[] = []
+  settings.onChange((name) => seen.push(name))
+  const listed = (await call('GET', PATH)).json.settings
+  assert.deepEqual(
+    listed.map(({ name }: { name: string }) => name),
+    [...SETTING_NAMES].sort(),
+  )
+  const changed = await call('PUT', `${PATH}/jwks_username_field`, { value: 'login' })
+  assert.deepEqual(
+    [changed.status, changed.json.value, changed.json.source, changed.json.defaultValue],
+    [200, 'login', 'run time', 'sub'],
+  )
+  assert.equal(settings.get('jwks_username_field'), 'login')
+  const back = await call('DELETE', `${PATH}/jwks_username_field`)
+  assert.deepEqual([back.status, back.json.value, back.json.source], [200, 'sub', 'default'])
+  assert.equal((await call('DELETE', `${PATH}/jwks_username_field`)).status, 200)
+  assert.deepEqual(seen.length, 3)
+  const rows = (await store.read.audit.list(0n, 1000)).filter(
+    ({ type }) => type === 'settings.changed',
+  )
+  assert.deepEqual(
+    rows.map(({ subject, principal, detail }) => [subject, principal, JSON.parse(detail)]),
+    [
+      ['jwks_username_field', 'token:management', { value: 'login' }],
+      ['jwks_username_field', 'token:management', { value: 'sub' }],
+    ],
+  )
+})
+
+test('what is refused changes nothing', async (t) => {
+  const { call, settings } = await testServer(t)
+  const table: [method: string, name: string, body: unknown, status: number, code: string][] = [
+    ['GET', 'nothing', undefined, 404, 'setting_not_found'],
+    ['PUT', 'nothing', { value: 1 }, 404, 'setting_not_found'],
+    ['PUT', '__proto__', { value: 1 }, 404, 'setting_not_found'],
+    ['DELETE', 'nothing', undefined, 404, 'setting_not_found'],
+    ['PUT', 'jwks_update_interval', { value: 'x' }, 422, 'invalid_request'],
+    ['PUT', 'jwks_update_interval', {}, 422, 'invalid_request'],
+    ['PUT', 'jwks_update_interval', { value: 1, more: 2 }, 422, 'invalid_request'],
+    ['PUT', 'external_security', { value: ['none'] }, 422, 'invalid_request'],
+  ]
+  for (const [method, name, body, status, code] of table) {
+    const answer = await call(method, `${PATH}/${name}`, body)
+    assert.deepEqual([answer.status, answer.json.code], [status, code], `${method} ${name}`)
+  }
+  assert.equal(settings.get('jwks_update_interval'), 3600)
+})
+
+test('product.md 4: trust takes access-manage, the others settings', async (t) => {
+  const { call, app } = await testServer(t)
+  const tokenOf = async (name: string, grants: string[]) =>
+    (await call('POST', '/v1/api-tokens', { name, grants })).json.token as string
+  const operator = await tokenOf('operator', ['settings'])
+  const manager = await tokenOf('manager', ['access-manage'])
+  const nobody = await tokenOf('nobody', ['verify'])
+  const ask = async (token: string, method: string, name: string, value?: unknown) =>
+    (
+      await app.inject({
+        ...{ method: method as 'PUT', url: `${PATH}/${name}` },
+        headers: { authorization: `Bearer ${token}` },
+        ...(value !== undefined && { payload: { value } }),
+      })
+    ).statusCode
+  const url = 'https://a.test/'
+  assert.equal(await ask(operator, 'PUT', 'jwks_endpoint', url), 403)
+  assert.equal(await ask(operator, 'DELETE', 'jwks_endpoint'), 403)
+  assert.equal(await ask(operator, 'GET', 'jwks_endpoint'), 200)
+  assert.equal(await ask(operator, 'PUT', 'http_api', false), 200)
+  assert.equal(await ask(manager, 'PUT', 'jwks_endpoint', url), 200)
+  assert.equal(await ask(manager, 'PUT', 'http_api', true), 403)
+  for (const [method, name] of [
+    ['GET', 'http_api'],
+    ['PUT', 'http_api'],
+    ['PUT', 'nothing'],
+  ] as const) {
+    assert.equal(await ask(nobody, method, name, method === 'PUT' ? true : undefined), 403)
+  }
+})
+
+test('product.md 7: what the environment gives is read-only', async (t) => {
+  const { call, settings } = await testServer(t, {
+    settings: {
+      ...{ JWKS_ENDPOINT: 'https://fixed.test/', JWKS_UPDATE_INTERVAL: '0' },
+      ...{ EXTERNAL_SECURITY: 'a, b', HTTP_API: 'false' },
+    },
+  })
+  assert.equal(settings.get('jwks_endpoint'), 'https://fixed.test/')
+  assert.deepEqual(settings.get('external_security'), ['a', 'b'])
+  assert.deepEqual([settings.get('http_api'), settings.get('jwks_update_interval')], [false, 0])
+  const shown = (await call('GET', `${PATH}/jwks_endpoint`)).json
+  assert.equal(shown.source, 'environment')
+  for (const method of ['PUT', 'DELETE']) {
+    const body = method === 'PUT' ? { value: 'https://other.test/' } : undefined
+    const { status, json } = await call(method, `${PATH}/jwks_endpoint`, body)
+    assert.deepEqual([status, json.code], [409, 'setting_fixed'])
+    assert.match(json.detail, /KEYRINGD_JWKS_ENDPOINT/)
+  }
+})
+
+test('settings survive a restart; one that is no good any more is left out and logged', async (t) => {
+  const clock = testClock()
+  const store = await memoryStore(clock, countingIds())
+  t.after(() => store.close())
+  const first = await testServer(t, { store, clock })
+  await first.call('PUT', `${PATH}/jwks_update_interval`, { value: 60 })
+  await first.close()
+  await store.transaction(async (tx) => {
+    await tx.settings.set('http_api_pool_capacity', 'many')
+    await tx.settings.set('of_another_version', true)
+  })
+  const second = await testServer(t, { store, clock })
+  assert.equal(second.settings.get('jwks_update_interval'), 60)
+  assert.equal(second.settings.get('http_api_pool_capacity'), 2048)
+  assert.match(second.log.join(''), /a setting is no good/)
+})
