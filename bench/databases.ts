@@ -15,8 +15,8 @@ const SLOWER = 1.3
 const SETTINGS = { ALLOW_INTERNAL_IP_CONNECTIONS: 'true' }
 const CONFIGURATIONS = '/manage/v2/external-security'
 const PASSWORD = 'correct horse battery staple'
-/** The subject of the issuer's tokens: a user of this name has them. */
-const SUBJECT = 'repo:owner/repo:ref:refs/heads/main'
+/** Whose the issuer's tokens are. */
+const USER = 'job'
 
 async function must(server: ServerProcess, method: string, path: string, body?: unknown) {
   const { status, json } = await server.call(method, path, body)
@@ -98,7 +98,8 @@ export async function databases(bench: Bench): Promise<Line[]> {
 
     await must(server, 'PUT', '/v1/settings/jwks_endpoint', { value: jwksUrl })
     await must(server, 'POST', '/api/v2/jwks_setup')
-    await must(server, 'POST', '/v1/users', { name: SUBJECT, role: 'no-access', jwt: true })
+    await must(server, 'PUT', '/v1/settings/jwks_username_field', { value: 'login' })
+    await must(server, 'POST', '/v1/users', { name: USER, role: 'no-access', jwt: true })
     const { token: weak } = await must(server, 'POST', '/v1/api-tokens', {
       ...{ name: 'bench', role: 'no-access' },
     })

@@ -19,7 +19,7 @@ const server = createServer((_, response) => response.end(set))
 server.listen(0, '127.0.0.1', async () => {
   const address = server.address()
   if (address === null || typeof address !== 'object') return
-  const token = await new SignJWT({ repository: 'owner/repo' })
+  const token = await new SignJWT({ repository: 'owner/repo', login: 'job' })
     .setProtectedHeader({ alg: 'ES256', kid })
     .setIssuer('https://issuer.example')
     .setSubject('repo:owner/repo:ref:refs/heads/main')

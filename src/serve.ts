@@ -13,6 +13,7 @@ import { createAeadProvider } from './kek/aead.ts'
 import { makeFolder } from './kek/files.ts'
 import { loadOrCreateKek } from './kek/kek-file.ts'
 import { printBanner } from './serve/banner.ts'
+import { giveBack } from './serve/give-back.ts'
 import { listen, readTls } from './serve/listen.ts'
 import {
   adoptGiven,
@@ -81,6 +82,7 @@ export async function serve(args: readonly string[]): Promise<void> {
     const database = databaseFile(config)
     printBanner(config, { port, database, token, isFileCurrent: isCurrent, isFirst })
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
+    giveBack()
   } catch (error) {
     if (stopping.signal.aborted) return
     // Whoever waits for the next key by now is answered, too; who does not leave is left.

@@ -43,6 +43,8 @@ export function createBasic({ context, verifyPassword, principalOf }: BasicParts
   /** Of this process alone: what is kept of a credential is good for nothing else. */
   const key = randomBytes(32)
   const remembered = new Map<string, { userId: string; until: bigint }>()
+  /** Those that are being hashed: of many that come at once with the same, one is. */
+  const pending = new Map<string, Promise<string>>()
   let generation = 0
   const stop = store.onCommit((events) => {
     if (!events.some(({ type }) => type.startsWith('user.'))) return
@@ -56,14 +58,26 @@ export function createBasic({ context, verifyPassword, principalOf }: BasicParts
     if (known && monotonic() < known.until) return known.userId
     const credential = parseBasic(authorization)
     if (!credential) return undefined
+    const name = `${generation} ${address} ${mark}`
+    const running = pending.get(name)
+    if (running) return running
+    const started = verify(credential, address, mark).finally(() => pending.delete(name))
+    pending.set(name, started)
+    return started
+  }
+
+  async function verify(
+    { name, password }: { name: string; password: string },
+    address: string,
+    mark: string,
+  ): Promise<string> {
     const before = generation
-    const { id } = await verifyPassword(credential.name, credential.password, address)
-    if (before === generation) {
-      remembered.delete(mark)
-      const [oldest] = remembered.keys()
-      if (oldest !== undefined && remembered.size >= CACHE_SIZE) remembered.delete(oldest)
-      remembered.set(mark, { userId: id, until: monotonic() + MINUTE })
-    }
+    const { id } = await verifyPassword(name, password, address)
+    if (before !== generation) return id
+    remembered.delete(mark)
+    const [oldest] = remembered.keys()
+    if (oldest !== undefined && remembered.size >= CACHE_SIZE) remembered.delete(oldest)
+    remembered.set(mark, { userId: id, until: monotonic() + MINUTE })
     return id
   }
 

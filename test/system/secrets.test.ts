@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, hash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { SignJWT } from 'jose'
 import { type Answer, filesOf, makeHome, request, type Server, start } from './process.ts'
 
 // After a full session no secret is anywhere but where it belongs: not in the log, not in an answer, and in the
@@ -79,6 +80,7 @@ test('no secret is in the log, the database or an answer', async (t) => {
   }
 
   const tokens = await session(call)
+  const stored = await databases(server, call)
   // Credentials in places where careless clients put them.
   for (const secret of [management, ...tokens]) {
     const places = [`/v1/rings?token=${secret}`, `/${secret}`, `/v1/api-tokens/${secret}`]
@@ -94,6 +96,7 @@ test('no secret is in the log, the database or an answer', async (t) => {
   const secrets: [string, Buffer][] = [management, ...tokens, readFileSync(kek, 'utf8').trim()]
     .flatMap(bothOf)
     .map((secret, at) => [`secret ${at >> 1}`, secret])
+  secrets.push(...stored)
   secrets.push(...Object.entries(PKCS8), ['PEM', Buffer.from('PRIVATE KEY')])
   const check = (place: string, bytes: Buffer) => {
     for (const [name, secret] of secrets) {
@@ -155,4 +158,99 @@ async function session(call: Server['call']): Promise<string[]> {
   }
   assert.equal((await call('GET', '/v1/status', undefined, made[0])).status, 403)
   return made
+}
+
+const PASSWORD = 'correct horse battery staple'
+const CONFIGURATIONS = '/manage/v2/external-security'
+
+/** Every kind of secret that the database surfaces take, used well and badly; by name. */
+async function databases(
+  { url }: Pick<Server, 'url'>,
+  call: Server['call'],
+): Promise<[name: string, secret: Buffer][]> {
+  const text = (name: string) => `${name}-${randomBytes(24).toString('hex')}`
+  const secrets = {
+    'shared secret': text('shared'),
+    'replaced secret': text('replaced'),
+    'refused secret': text('refused'),
+    'client secret': text('client'),
+    'LDAP password': text('ldap'),
+    password: PASSWORD,
+  }
+  const must = async (...args: Parameters<Server['call']>) => {
+    const answer = await call(...args)
+    assert.ok(answer.status < 300, `${args[0]} ${args[1]}: ${answer.status} ${answer.text}`)
+    return answer
+  }
+  await must('POST', '/v1/users', {
+    ...{ name: 'ann', password: PASSWORD, role: 'security-admin', digest: true, jwt: true },
+  })
+  await must('PATCH', '/v1/users/ann', { password: PASSWORD })
+  const oauth = {
+    ...{ 'oauth-vendor': 'Other', 'oauth-flow-type': 'Resource server' },
+    ...{ 'oauth-client-id': 'gateway', 'oauth-client-secret': secrets['client secret'] },
+    ...{ 'oauth-token-type': 'JSON Web Tokens', 'oauth-jwt-alg': 'HS256' },
+    ...{ 'oauth-username-attribute': 'sub', 'oauth-role-attribute': 'groups' },
+  }
+  await must('POST', CONFIGURATIONS, {
+    ...{ 'external-security-name': 'idp', authentication: 'oauth', authorization: 'oauth' },
+    ...{ 'oauth-server': oauth, 'ldap-password': secrets['LDAP password'] },
+  })
+  const body = (keyId: string, value: string) => ({
+    'oauth-server': {
+      'oauth-jwt-secret': [{ 'oauth-jwt-key-id': keyId, 'oauth-jwt-secret-value': value }],
+    },
+  })
+  const path = `${CONFIGURATIONS}/idp/jwt-secrets`
+  await must('POST', path, body('k', secrets['replaced secret']))
+  await must('PUT', path, body('k', secrets['shared secret']))
+  const answers = [
+    await call('POST', path, body('k', secrets['refused secret'])),
+    await call('PUT', path, body('unknown', secrets['refused secret'])),
+    await call('POST', path, { more: secrets['refused secret'] }),
+    await call('POST', CONFIGURATIONS, { 'ldap-password': secrets['refused secret'] }),
+    await call('PUT', `${CONFIGURATIONS}/idp/properties`, {
+      'cache-timeout': secrets['refused secret'],
+    }),
+  ]
+  for (const { status } of answers) assert.equal(status, 400)
+  await must('PUT', '/v1/settings/external_security', { value: ['idp'] })
+  for (const place of [
+    CONFIGURATIONS,
+    `${CONFIGURATIONS}/idp`,
+    `${CONFIGURATIONS}/idp/properties`,
+  ]) {
+    for (const format of ['json', 'xml']) await must('GET', `${place}?format=${format}`)
+  }
+  const signed = (secret: string) =>
+    new SignJWT({ sub: 'ann', aud: 'gateway' })
+      .setProtectedHeader({ alg: 'HS256', kid: 'k' })
+      .setExpirationTime('1h')
+      .sign(Buffer.from(secret))
+  const good = await signed(secrets['shared secret'])
+  const verdict = await must('POST', '/v1/verify', {
+    token: good,
+    with: { externalSecurity: 'idp' },
+  })
+  assert.equal(verdict.json.valid, true)
+  const basic = (password: string) => `Basic ${Buffer.from(`ann:${password}`).toString('base64')}`
+  for (const authorization of [
+    ...[`Bearer ${good}`, `Bearer ${await signed(secrets['refused secret'])}`],
+    ...[basic(PASSWORD), basic(secrets['refused secret']), `Digest username="${PASSWORD}"`],
+  ]) {
+    for (const place of [`${url}${CONFIGURATIONS}`, `${url}/api/v2/jwks_setup`]) {
+      const method = place.endsWith('setup') ? 'POST' : 'GET'
+      await (await fetch(place, { method, headers: { authorization } })).text()
+    }
+  }
+  const ha1 = hash('md5', `ann:public:${PASSWORD}`, 'hex')
+  return [
+    ...Object.entries(secrets).map(([name, secret]): [string, Buffer] => [
+      name,
+      Buffer.from(secret),
+    ]),
+    ['HA1', Buffer.from(ha1)],
+    ['the bytes of HA1', Buffer.from(ha1, 'hex')],
+    ['a token', Buffer.from(good)],
+  ]
 }
