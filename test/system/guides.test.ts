@@ -171,3 +171,20 @@ test(
     assert.deepEqual(faultsIn(server.log()), [])
   },
 )
+
+test(
+  'database people set a key set up, and hand out secrets',
+  needs('curl', 'openssl'),
+  async (t) => {
+    const { server, url, folder, env } = await startServer(t)
+    const issuer = await startIssuer(t, { jwksPath: '/jwks.json' })
+    writeFileSync(join(folder, 'jwt.txt'), await issuer.sign({ sub: 'ann' }))
+    await follow(t, {
+      ...{ page: 'databases.md', folder, env },
+      replace: { [SERVER]: url, 'https://idp.example.net': issuer.url },
+    })
+    const secret = readFileSync(join(folder, 'secret.txt'), 'utf8').trim()
+    assert.equal(server.stdout.includes(secret), false)
+    assert.deepEqual(faultsIn(server.log()), [])
+  },
+)
