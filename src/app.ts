@@ -8,7 +8,7 @@ import { tenantRoutes } from './access/tenant-routes.ts'
 import { userRoutes } from './access/user-routes.ts'
 import { accessRing, createPlaces, oauthAccounts } from './app/adapters.ts'
 import { createBearers } from './app/bearers.ts'
-import { dataApiOf, fixedSettings } from './app/data-api.ts'
+import { dataApiOf, fixedSettings, trustOf } from './app/data-api.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
 import { checkSwitchedOn, externalSecurityOf } from './app/external-security.ts'
 import { trafficOpsOf } from './app/traffic-ops.ts'
@@ -148,7 +148,10 @@ export async function createApp(options: AppOptions): Promise<Server> {
   })
   const settings = createSettings({
     ...{ context, fixed: fixedSettings(config) },
-    validate: { external_security: checkSwitchedOn(() => externalSecurity) },
+    validate: {
+      ...trustOf(access.users.checkJwtTrust),
+      external_security: checkSwitchedOn(context, access.roleGrants, () => externalSecurity),
+    },
   })
   const externalSecurity = createExternalSecurity(
     externalSecurityOf({

@@ -171,6 +171,20 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
     },
 
     /**
+     * Who says which JWTs are believed can become every user whom they may be of: he must have all that these have, and
+     * be bound to no tenant. @throws Problem `privilege_boundary`
+     */
+    async checkJwtTrust(principal: Principal): Promise<void> {
+      const names = await readNames(store.read)
+      checkBoundary(principal, names, { role: undefined, grants: [], tenant: undefined })
+      for (const { id, role, jwt, tenantId } of await store.read.users.list()) {
+        if (!jwt) continue
+        const grants = names.toGrants(await store.read.users.grantsOf(id))
+        checkBoundary(principal, names, { role, grants, tenant: names.tenantName(tenantId) })
+      }
+    },
+
+    /**
      * A user changes the own password; `account` is the answer to the old one.
      * @throws Problem `credentials_wrong`, `invalid_request`, `overloaded`
      */

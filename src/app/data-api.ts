@@ -1,6 +1,6 @@
 import type { AccessService } from '../access/service.ts'
 import type { Config } from '../config.ts'
-import type { Context } from '../context.ts'
+import type { Context, Principal } from '../context.ts'
 import type { DataApiParts } from '../data-api/service.ts'
 import { readStaticKeys } from '../data-api/static-file.ts'
 import type { Keyring } from '../keyring/keyring.ts'
@@ -30,6 +30,17 @@ export function dataApiOf(sources: DataApiSources): DataApiParts {
     jwtUser: access.users.jwtUser,
     byToken: access.authenticate,
     basic: access.basic,
+  }
+}
+
+/** The settings that say which tokens are believed: who sets one can become every user whom tokens may be of. */
+export function trustOf(
+  checkTrust: (principal: Principal) => Promise<void>,
+): SettingsParts['validate'] {
+  const check = (_: unknown, principal: Principal) => checkTrust(principal)
+  return {
+    ...{ jwks_endpoint: check, jwks_issuer: check, jwks_username_field: check },
+    ...{ jwks_require_audience: check, jwks_ssl_ca_certificate: check },
   }
 }
 

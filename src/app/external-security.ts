@@ -1,5 +1,5 @@
 import type { AccessService } from '../access/service.ts'
-import type { Context } from '../context.ts'
+import type { Context, Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { ExternalSecurity, ExternalSecurityParts } from '../external-security/service.ts'
 import type { Keyring } from '../keyring/keyring.ts'
@@ -26,16 +26,23 @@ export function externalSecurityOf(sources: ExternalSecuritySources): ExternalSe
   }
 }
 
-/** What the setting `external_security` may hold. @throws Problem `invalid_request` with the reason */
+/**
+ * What the setting `external_security` may hold, and who may say so: he must have all that the role grants of these
+ * configurations give. @throws Problem `invalid_request` with the reason, `privilege_boundary`
+ */
 export const checkSwitchedOn =
-  (externalSecurity: () => Pick<ExternalSecurity, 'whyNot'>) =>
-  async (names: readonly string[]): Promise<void> => {
+  ({ store }: Context, roleGrants: AccessService['roleGrants'], others: () => ExternalSecurity) =>
+  async (names: readonly string[], principal: Principal): Promise<void> => {
+    await roleGrants.checkBoundary(store.read, principal, undefined)
     for (const name of names) {
-      const fault = await externalSecurity().whyNot(name)
-      if (fault === undefined) continue
-      const message = `${name.slice(0, 64)} cannot authenticate: ${fault}`
-      throw new Problem('invalid_request', message, {
-        extra: { errors: [{ path: 'body/value', message }] },
-      })
+      const fault = await others().whyNot(name)
+      if (fault !== undefined) throw unfit(`${name.slice(0, 64)} cannot authenticate: ${fault}`)
+      const row = await store.read.externalSecurities.byName(name)
+      await roleGrants.checkBoundary(store.read, principal, row?.id)
     }
   }
+
+const unfit = (message: string) =>
+  new Problem('invalid_request', message, {
+    extra: { errors: [{ path: 'body/value', message }] },
+  })

@@ -18,8 +18,10 @@ export interface SettingsParts {
   context: Pick<Context, 'store' | 'log'>
   /** What the environment gives; read-only. */
   fixed: Partial<{ [N in SettingName]: SettingValue<N> | undefined }>
-  /** More to say of a value than its form: throws what is wrong with it. */
-  validate?: Partial<Record<SettingName, (value: never) => Promise<void>>>
+  /** More to say of a value than its form, and of who sets it: throws what is wrong. */
+  validate?: Partial<{
+    [N in SettingName]: (value: SettingValue<N>, principal: Principal) => Promise<void>
+  }>
 }
 
 export interface SettingDescription {
@@ -78,6 +80,9 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
     for (const listener of listeners) listener(name)
   }
 
+  const check = async (name: SettingName, value: unknown, principal: Principal): Promise<void> =>
+    validate[name]?.(value as never, principal)
+
   async function record(
     tx: Tx,
     principal: Principal,
@@ -121,13 +126,13 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
 
     /**
      * Counts from the answer on.
-     * @throws Problem `setting_not_found`, `setting_fixed`, `invalid_request`
+     * @throws Problem `setting_not_found`, `setting_fixed`, `invalid_request`, `privilege_boundary`
      */
     async set(principal: Principal, given: string, value: unknown): Promise<SettingDescription> {
       const name = changeable(given)
       const read = definitionOf(name).read(value)
       if (read instanceof Fault) throw unfit(read.reason)
-      await validate[name]?.(read as never)
+      await check(name, read, principal)
       await store.transaction(async (tx) => {
         await tx.settings.set(name, read)
         await record(tx, principal, name, read)
@@ -137,9 +142,10 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
       return describe(name)
     },
 
-    /** Back to the default. @throws Problem `setting_not_found`, `setting_fixed` */
+    /** Back to the default. @throws Problem `setting_not_found`, `setting_fixed`, `privilege_boundary` */
     async reset(principal: Principal, given: string): Promise<SettingDescription> {
       const name = changeable(given)
+      await check(name, definitionOf(name).default, principal)
       await store.transaction(async (tx) => {
         if (await tx.settings.delete(name)) {
           await record(tx, principal, name, definitionOf(name).default)

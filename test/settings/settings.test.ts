@@ -160,6 +160,59 @@ test('product.md 4: trust takes access-manage, the others settings', async (t) =
   }
 })
 
+test('product.md 4: who says which tokens are believed must have all that they could give', async (t) => {
+  const { call, app } = await testServer(t)
+  const must = async (path: string, body: object) => {
+    const { status, json } = await call('POST', path, body)
+    assert.equal(status, 201, JSON.stringify(json))
+    return json
+  }
+  await must('/v1/tenants', { name: 'east' })
+  const narrow = (await must('/v1/api-tokens', { name: 'n', grants: ['access-manage'] })).token
+  const eastern = (await must('/v1/api-tokens', { name: 'e', role: 'admin', tenant: 'east' })).token
+  const put = async (
+    token: string,
+    name: string,
+    value: unknown,
+    method: 'PUT' | 'DELETE' = 'PUT',
+  ) => {
+    const answer = await app.inject({
+      ...{ method, url: `${PATH}/${name}`, headers: { authorization: `Bearer ${token}` } },
+      ...(method === 'PUT' && { payload: { value } }),
+    })
+    return [answer.statusCode, answer.json().code]
+  }
+  const refused = [403, 'privilege_boundary']
+  const url = 'https://mine.test/'
+  assert.deepEqual((await put(narrow, 'jwks_endpoint', url))[0], 200, 'nobody has tokens yet')
+  assert.deepEqual(await put(eastern, 'jwks_endpoint', url), refused)
+  assert.deepEqual(await put(eastern, 'external_security', []), refused)
+  await must('/v1/users', { name: 'root', role: 'admin', jwt: true })
+  for (const name of [
+    'jwks_endpoint',
+    'jwks_issuer',
+    'jwks_username_field',
+    'jwks_require_audience',
+  ]) {
+    assert.deepEqual(await put(narrow, name, 'https://other.test/'), refused, name)
+    assert.deepEqual(await put(narrow, name, undefined, 'DELETE'), refused, name)
+  }
+  assert.deepEqual(await put(narrow, 'jwks_ssl_ca_certificate', ''), refused)
+  const oauth = {
+    ...{ 'oauth-vendor': 'Other', 'oauth-flow-type': 'Resource server' },
+    ...{ 'oauth-client-id': 'g', 'oauth-token-type': 'JSON Web Tokens', 'oauth-jwt-alg': 'HS256' },
+    ...{ 'oauth-username-attribute': 'sub', 'oauth-role-attribute': 'groups' },
+  }
+  await must('/manage/v2/external-security', {
+    ...{ 'external-security-name': 'idp', authentication: 'oauth', authorization: 'oauth' },
+    'oauth-server': oauth,
+  })
+  assert.deepEqual((await put(narrow, 'external_security', ['idp']))[0], 200, 'it grants nothing')
+  const grant = { externalSecurity: 'idp', externalName: 'ops', role: 'admin' }
+  await must('/v1/role-grants', grant)
+  assert.deepEqual(await put(narrow, 'external_security', ['idp']), refused)
+})
+
 test('product.md 7: what the environment gives is read-only', async (t) => {
   const { call, settings } = await testServer(t, {
     settings: {
