@@ -6,7 +6,7 @@ import { accessRoutes } from './access/routes.ts'
 import { createAccess } from './access/service.ts'
 import { tenantRoutes } from './access/tenant-routes.ts'
 import { userRoutes } from './access/user-routes.ts'
-import { accessRing, createPlaces, oauthAccounts } from './app/adapters.ts'
+import { accessRing, createPlaces, identitySource, oauthAccounts } from './app/adapters.ts'
 import { createBearers } from './app/bearers.ts'
 import { dataApiOf, fixedSettings, trustOf } from './app/data-api.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
@@ -311,7 +311,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
     await own.register(settingsRoutes(settings))
     await own.register(
       tokenRoutes(keyring, {
-        ...{ externalSecurity: externalSecurity.verify, dataApi: dataApi.verify },
+        ...{ identity: identitySource(slice), dataApi: dataApi.verify },
+        externalSecurity: externalSecurity.verify,
       }),
     )
     await own.register(explainRoutes(slice))

@@ -26,7 +26,7 @@ const PURE = [
   ...['external-security/fields.ts', 'external-security/payload.ts'],
   ...['external-security/configuration.ts', 'external-security/secret-value.ts'],
   ...['external-security/format.ts', 'external-security/views.ts'],
-  ...['external-security/switch-on.ts', 'settings/definitions.ts', 'data-api/static-file.ts'],
+  ...['external-security/switch-on.ts', 'settings/definitions.ts'],
   ...['access/digest-header.ts', 'data-api/key-set.ts'],
   ...['remote-jwks/addresses.ts', 'remote-jwks/url.ts', 'remote-jwks/cache.ts'],
   ...['oauth/form.ts', 'oauth/request.ts', 'oauth/assertion.ts', 'oauth/denial.ts'],

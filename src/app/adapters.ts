@@ -1,4 +1,6 @@
+import type { Principal } from '../context.ts'
 import { joinIssuer } from '../discovery/configuration.ts'
+import { Problem } from '../errors.ts'
 import { isUnbounded } from '../identities/bounds.ts'
 import type { Account } from '../identities/directory.ts'
 import type { IdentitiesSlice } from '../identities/identities.ts'
@@ -43,5 +45,17 @@ export function createPlaces(issuer: () => string | undefined): () => Places | u
     if (base === undefined) return undefined
     if (known?.base !== base) known = { base, places: placesBelow(base, joinIssuer) }
     return known.places
+  }
+}
+
+/** What a login of an identity would say of a token, to those who may see the identity. */
+export function identitySource({ identities, logins }: IdentitiesSlice) {
+  return async (principal: Principal, id: string, token: string) => {
+    if (!principal.may('identity:read')) {
+      throw new Problem('forbidden', 'This needs identity:read')
+    }
+    await identities.get(principal, id)
+    const { ok, checks } = await logins.explain(id, token)
+    return { valid: ok, checks }
   }
 }

@@ -85,20 +85,17 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
       })
     }
 
-    for (const url of ['/api', '/api/*']) {
-      app.all(url, {
-        ...{ schema: { hide: true }, config: { capability: 'public' } },
-        // Before a body is read.
-        onRequest: async () => {
-          throw new Problem('not_found')
-        },
-        handler: async () => undefined,
-      })
-    }
-    // Methods that the router does not know end here.
     await app.register(
       async (below: App) => {
-        below.setNotFoundHandler(notFoundHandler(bareText))
+        const nothing = notFoundHandler(bareText)
+        below.setNotFoundHandler(nothing)
+        // Issuers may have any path, so that a route for all of them would answer before the handler above.
+        for (const url of ['/', '/*']) {
+          const config = { capability: 'public' }
+          below.route({
+            ...{ method: ['GET', 'HEAD'], url, config, schema: { hide: true }, handler: nothing },
+          })
+        }
       },
       { prefix: '/api' },
     )

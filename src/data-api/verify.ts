@@ -1,5 +1,7 @@
 import {
   type CheckSignature,
+  fits,
+  isAlgorithm,
   isHmacAlgorithm,
   parseJsonStrict,
   screenAnyAlgorithm,
@@ -47,7 +49,7 @@ export interface NamedVerdict {
 export async function verifyDataToken(token: string, rules: TokenRules): Promise<NamedVerdict> {
   const peeked = peek(token)
   const inSet = peeked ? candidates(rules.keys ?? [], peeked) : []
-  const isOfSet = inSet.length > 0 || rules.fixed.methods.length === 0
+  const isOfSet = rules.fixed.methods.length === 0 || inSet.some((key) => isMeant(key, peeked))
   const verdict = isOfSet
     ? await withSet(token, inSet, peeked, rules)
     : await withFile(token, rules)
@@ -77,6 +79,13 @@ function peek(token: string): Peeked | undefined {
 
 const candidates = (keys: readonly DataApiKey[], { kid }: Peeked): DataApiKey[] =>
   kid === undefined ? [...keys] : keys.filter((key) => key.kid === kid)
+
+/** Whether a candidate keeps a token from the file: by its name, or without one, by what its algorithm fits. */
+const isMeant = ({ key, alg: bound }: DataApiKey, peeked: Peeked | undefined): boolean => {
+  const { kid, alg = '' } = peeked ?? {}
+  if (kid !== undefined) return true
+  return isAlgorithm(alg) && (bound === undefined || bound === alg) && fits(key, alg)
+}
 
 async function withSet(
   token: string,

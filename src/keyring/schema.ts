@@ -144,6 +144,13 @@ export const VerifyBody = z
         z.strictObject({ ring: NameField }),
         z.strictObject({ jwks: z.object({ keys: z.array(z.unknown()).max(100) }) }),
         z.strictObject({
+          identityId: z
+            .string()
+            .min(1)
+            .max(64)
+            .describe('As a login of this identity would; takes `identity:read` as well'),
+        }),
+        z.strictObject({
           externalSecurity: z
             .string()
             .min(1)
@@ -156,7 +163,7 @@ export const VerifyBody = z
       ],
       {
         error:
-          'Expected {"ring": NAME}, {"jwks": {"keys": […]}}, {"externalSecurity": NAME} or {"dataApi": true}',
+          'Expected {"ring": NAME}, {"jwks": {"keys": […]}}, {"identityId": ID}, {"externalSecurity": NAME} or {"dataApi": true}',
       },
     ),
     audience: z.string().max(2000).optional().describe('The token must be for it; ring and jwks'),

@@ -1,3 +1,4 @@
+import type { Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import { plainFirst } from '../http/plain-first.ts'
 import type { Routes } from '../http/server.ts'
@@ -38,6 +39,8 @@ export interface OtherVerdict {
 
 /** Keys of other slices that tokens are checked with, by their own rules. */
 export interface OtherSources {
+  /** @throws Problem `forbidden`, `identity_not_found` */
+  identity(principal: Principal, id: string, token: string): Promise<OtherVerdict>
   /** @throws Problem `external_security_not_found` */
   externalSecurity(name: string, token: string): Promise<OtherVerdict>
   dataApi(token: string): Promise<OtherVerdict>
@@ -98,6 +101,9 @@ export function tokenRoutes(
           )
         }
         reply.header('cache-control', 'no-store')
+        if ('identityId' in source) {
+          return shown(await others.identity(request.principal, source.identityId, token))
+        }
         if ('externalSecurity' in source) {
           return shown(await others.externalSecurity(source.externalSecurity, token))
         }

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { AS_ROOT, aSigner, basic, dataApiWorld, PASSWORD, SETUP, setUp } from './world.ts'
 
@@ -192,4 +195,27 @@ test('failed passwords and tokens are counted, and refused in words of this surf
   assert.match(text, /^Rate limit exceeded/)
   assert.match(String(headers['retry-after']), /^\d+$/)
   assert.equal((await world.bearer('a.b.c'))[0], 429)
+})
+
+test('sections 3, 5: a body that does not arrive in time is 408 in words of this surface', async (t) => {
+  const { app } = await dataApiWorld(t)
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const accepted = once(app.server, 'connection') as Promise<[Socket]>
+  const client = connect(Number(new URL(address).port), '127.0.0.1')
+  t.after(() => client.destroy())
+  const { promise: arrived, resolve } = Promise.withResolvers<void>()
+  app.server.once('request', () => resolve())
+  const { authorization } = AS_ROOT
+  client.write(
+    `POST ${SETUP} HTTP/1.1\r\nHost: a\r\nAuthorization: ${authorization}\r\nContent-Length: 10\r\n\r\n123`,
+  )
+  const [socket] = await accepted
+  await arrived
+  // As Node says it when its timer is up.
+  const error = Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+  app.server.emit('clientError', error, socket)
+  const answer = await text(client)
+  assert.match(answer, /^HTTP\/1\.1 408 /)
+  assert.match(answer, /\r\nContent-Type: text\/plain; charset=utf-8\r\n/)
+  assert.match(answer, /\r\n\r\nrequest timeout$/)
 })

@@ -61,4 +61,19 @@ test('every check of a login is explained, pass or fail, and nothing is issued',
     ...{ name: 'claim', ok: false, claim: 'env', rule: 'prod' },
     reason: 'claim mismatch for field env',
   })
+  // The same through /v1/verify, for who may see the identity.
+  const body = { token: jwt, with: { identityId: id } }
+  const verdict = (await world.ask('POST', '/v1/verify', { body })).json
+  assert.equal(verdict.valid, false)
+  assert.deepEqual(verdict.checks.at(-1), {
+    ...{ name: 'claim', ok: false, reason: 'claim mismatch for field env' },
+  })
+  const good = await issuer.sign({ sub: 's', env: 'prod', aud: 'b' })
+  const valid = await world.ask('POST', '/v1/verify', { body: { ...body, token: good } })
+  assert.equal(valid.json.valid, true, valid.text)
+  const blind = { name: 'blind', grants: ['verify'] }
+  const token = (await world.ask('POST', '/v1/api-tokens', { body: blind })).json.token
+  assert.equal((await world.ask('POST', '/v1/verify', { body, token })).status, 403)
+  const nobody = { ...body, with: { identityId: 'nobody' } }
+  assert.equal((await world.ask('POST', '/v1/verify', { body: nobody })).status, 404)
 })

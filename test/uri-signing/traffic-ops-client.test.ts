@@ -15,7 +15,7 @@ async function listening(t: TestContext, settings: Record<string, string> = {}) 
 
 const ann = { user: 'ann', password: PASSWORD }
 
-test('stores, reads and deletes keys, with one login for all of it', async (t) => {
+test('section 5: stores, reads and deletes keys, with one login for all of it', async (t) => {
   const { url } = await listening(t)
   const client = goClient(url, { ...ann, versions: ['5.0'] })
   await client.login()
@@ -31,7 +31,7 @@ test('stores, reads and deletes keys, with one login for all of it', async (t) =
   assert.equal(client.logins(), 1)
 })
 
-test('goes on with an older version on 501, and only then', async (t) => {
+test('section 1: goes on with an older version on 501, and only then', async (t) => {
   const { url } = await listening(t)
   const newer = goClient(url, { ...ann, versions: ['6.0', '5.1', '5.0', '4.1'] })
   await newer.login()
@@ -41,7 +41,7 @@ test('goes on with an older version on 501, and only then', async (t) => {
   assert.equal(newer.version(), '5.0')
 })
 
-test('each library’s versions are known: v5, v4, v3', async (t) => {
+test('section 1: each library’s versions are known: v5, v4, v3', async (t) => {
   const { url } = await listening(t)
   for (const versions of [['5.0'], ['4.1', '4.0'], ['3.1', '3.0']]) {
     const client = goClient(url, { ...ann, versions })
@@ -51,7 +51,7 @@ test('each library’s versions are known: v5, v4, v3', async (t) => {
   }
 })
 
-test('a session that has ended is followed by one more login, and the request by itself again', async (t) => {
+test('section 3: a session that has ended is followed by one more login, and the request by itself again', async (t) => {
   const { world, url } = await listening(t)
   const client = goClient(url, { ...ann, versions: ['4.1', '4.0'] })
   await client.login()
@@ -60,7 +60,7 @@ test('a session that has ended is followed by one more login, and the request by
   assert.equal(client.logins(), 2)
 })
 
-test('the second login that every 403 brings about trips no limit', async (t) => {
+test('section 3: the second login that every 403 brings about trips no limit', async (t) => {
   const { url } = await listening(t, { RATE_LIMIT_LOGIN: '3/m' })
   const client = goClient(url, { ...ann, versions: ['5.0'] })
   await client.login()
@@ -72,7 +72,7 @@ test('the second login that every 403 brings about trips no limit', async (t) =>
   assert.equal((await client.request('GET', 'deliveryservices/own/urisignkeys')).status, 200)
 })
 
-test('logout empties the jar and ends the session for whoever copied it', async (t) => {
+test('section 3: logout empties the jar and ends the session for whoever copied it', async (t) => {
   const { url } = await listening(t)
   const client = goClient(url, { ...ann, versions: ['5.0'] })
   await client.login()
