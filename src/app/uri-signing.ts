@@ -19,6 +19,10 @@ export const uriSigningOf = (sources: UriSigningSources): UriSigningParts => {
     ...{ context, rights: access.rights, seals: keyring.own },
     isReady: keyring.view.isUnsealed,
     clockInDoubt: () => keyring.scheduler.lookAtClock() !== undefined,
+    clockBehind() {
+      const by = keyring.scheduler.lookAtClock()?.by ?? 0n
+      return by < 0n ? -by : 0n
+    },
     validation: config.uriSigningValidation,
     hideForeign: config.hideForeignServices,
     skew: toSeconds(config.clockSkew),

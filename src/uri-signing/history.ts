@@ -4,7 +4,7 @@ import { Problem } from '../errors.ts'
 import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-services.ts'
 import { sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
-import { toMillis } from '../time.ts'
+import { type Duration, toMillis } from '../time.ts'
 import { openDocument } from './document.ts'
 import { afterChange } from './rotation-steps.ts'
 import type { Seals } from './server-secret.ts'
@@ -20,6 +20,8 @@ export interface HistoryParts {
   seals: Seals
   /** False: nothing can be opened or sealed now. */
   isReady(): boolean
+  /** How far the wall clock has fallen back, while it is in doubt: no wait begins in the past. */
+  clockBehind(): Duration
 }
 
 export interface NewVersion {
@@ -35,7 +37,7 @@ export type History = ReturnType<typeof createHistory>
 
 type Owner = Pick<ServiceRow, 'id' | 'xmlId' | 'tenantId'>
 
-export function createHistory({ context, seals, isReady }: HistoryParts) {
+export function createHistory({ context, seals, isReady, clockBehind }: HistoryParts) {
   const { now, newId } = context
 
   const placeOf = (owner: Owner, { id, version }: Pick<DocumentRow, 'id' | 'version'>) => ({
@@ -69,7 +71,7 @@ export function createHistory({ context, seals, isReady }: HistoryParts) {
     for (const rotation of under) {
       const kids = document?.issuers.get(rotation.issuer)?.keys.map(({ kid }) => kid) ?? []
       const has = { hasOld: kids.includes(rotation.oldKid), hasNew: kids.includes(rotation.newKid) }
-      const next = afterChange(rotation, has, toMillis(now()))
+      const next = afterChange(rotation, has, toMillis(now() + clockBehind()))
       if (next === rotation) continue
       await tx.uriRotations.update(next)
       const { issuer, oldKid, newKid, state } = next

@@ -218,10 +218,10 @@ export const AttestBody = z
       .min(0)
       .optional()
       .describe(
-        'NumericDate: the last `exp` that others signed with the old key; default: as attested before',
+        'NumericDate: the last `exp` that others signed with the old key; default: as attested before, else 0',
       ),
     othersRenewalTtl: SecondsField.optional().describe(
-      'The longest `cdniets` others put into tokens; default: as attested before',
+      'The longest `cdniets` others put into tokens; default: as attested before, else 0',
     ),
   })
   .meta({ id: 'AttestUriKeys' })

@@ -24,6 +24,8 @@ export interface UriSigningParts {
   isReady(): boolean
   /** True while the wall clock jumped and nobody confirmed it: what cannot be undone waits. */
   clockInDoubt(): boolean
+  /** Nanoseconds that the wall clock has fallen back, while it is in doubt; else 0. */
+  clockBehind(): Duration
   /** `URI_SIGNING_VALIDATION`: of documents that our own API stores. */
   validation: 'strict' | 'compat'
   /** `HIDE_FOREIGN_SERVICES`: services that there are not look like those of other tenants. */

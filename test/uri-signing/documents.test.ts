@@ -214,7 +214,9 @@ test('keys are opened once, again after a commit that changed them, and never mo
       return keyring.own.unseal(...place)
     },
   }
-  const history = createHistory({ context, seals, isReady: () => true })
+  const history = createHistory({
+    ...{ context, seals, isReady: () => true, clockBehind: () => 0n },
+  })
   const directory = createDirectory({ context: { store } }, history)
   t.after(directory.close)
   const opens = async (name: string) => {

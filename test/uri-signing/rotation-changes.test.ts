@@ -40,6 +40,33 @@ test('other bytes have the wait begin anew, and that is on record', async (t) =>
   assert.deepEqual([restarted?.detail, more], [detail, []])
 })
 
+test('a wait that begins anew while the clock is behind is as long once the clock is right again', async (t) => {
+  const world = await rotating(t, { announceFor: '24h' })
+  const { ask, clock, keyring } = world
+  await keyring.scheduler.tick()
+  clock.advance('23h')
+  clock.jump('-100h')
+  assert.equal((await ask('PUT', '/demo/keys', { raw: `${await written(world)}\n` })).status, 200)
+  clock.jump('100h')
+  const [, sign] = await steps(world)
+  assert.equal(Date.parse(sign?.safeAt ?? '') - Date.parse(iso(world)), 24 * 3600_000)
+})
+
+test('a word of before a document that was written while the clock was behind does not count', async (t) => {
+  const world = await rotating(t, { announceFor: '1h', automatic: false })
+  const { ask, clock, keyring } = world
+  await keyring.scheduler.tick()
+  clock.advance('1h')
+  for (const step of ['sign', 'renew']) await ask('POST', '/demo/rotate', { body: { step } })
+  clock.advance('1h')
+  const body = { cachesReloadedAt: iso(world) }
+  clock.advance('1h')
+  clock.jump('-100h')
+  await ask('PUT', '/demo/keys', { raw: `${await written(world)}\n` })
+  clock.jump('100h')
+  assert.equal((await ask('POST', '/demo/attest', { body })).json.code, 'rotation_conflict')
+})
+
 test('a renewal_kid that was moved back holds the last step up, quietly, until it is put right', async (t) => {
   const world = await rotating(t, { announceFor: '1h' })
   const { ask, clock, log } = world
