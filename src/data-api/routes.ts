@@ -88,7 +88,12 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
     await app.register(
       async (below: App) => {
         const nothing = notFoundHandler(bareText)
-        below.setNotFoundHandler(nothing)
+        const isSetup = ({ url }: FastifyRequest) => url.split('?', 1)[0] === SETUP
+        below.setNotFoundHandler((request, reply) => {
+          // A method that the router does not know.
+          if (isSetup(request) && settings.get('http_api')) throw new Problem('method_not_allowed')
+          return nothing(request, reply)
+        })
         // Issuers may have any path, so that a route for all of them would answer before the handler above.
         for (const url of ['/', '/*']) {
           const config = { capability: 'public' }

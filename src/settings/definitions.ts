@@ -51,7 +51,8 @@ const flag = (value: unknown): boolean | Fault =>
 function isUrl(value: string): boolean {
   if (value === '') return true
   const url = URL.parse(value)
-  return url !== null && /^https?:$/.test(url.protocol) && url.username === '' && !/\s/.test(value)
+  if (url === null || !/^https?:$/.test(url.protocol) || /\s/.test(value)) return false
+  return url.username === '' && url.password === ''
 }
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g

@@ -42,7 +42,8 @@ test('sections 3, 5, 9.1: whatever body and type, the call answers 200 and nothi
 
 test('section 2, 9.2: route and method are judged before who asks', async (t) => {
   const { ask } = await dataApiWorld(t)
-  for (const method of ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
+  const others = ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'LOCK']
+  for (const method of others) {
     const { status, text, headers } = await ask({}, { method })
     assert.deepEqual([status, headers['allow']], [405, 'POST'], method)
     assert.equal(text, method === 'HEAD' ? '' : 'method not allowed')

@@ -45,6 +45,7 @@ const VALUES: [name: SettingName, good: unknown[], bad: unknown[]][] = [
       'file:///etc/passwd',
       'https://u:p@a.test/',
       'https://u@a.test/',
+      'https://:p@a.test/',
       'https://a b/',
     ].concat([`https://a.test/${'x'.repeat(2048)}`, 'https://a.test/\n'] as never[]),
   ],
