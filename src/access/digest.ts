@@ -2,7 +2,7 @@ import { createHmac, hash, randomBytes } from 'node:crypto'
 import { anonymous, type Context, type Principal } from '../context.ts'
 import { equalSecrets } from '../core/index.ts'
 import { isProblem, Problem } from '../errors.ts'
-import { sealOwner } from '../store/sealed.ts'
+import { type Place, type Seals, sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 import type { UserRow } from '../store/users.ts'
 import { toMillis } from '../time.ts'
@@ -15,21 +15,6 @@ import type { Limiter } from './logins.ts'
 // password for it is as good as the password, so it is sealed, and only of users that were made for it.
 
 export const REALM = 'public'
-
-/** The keyring as a keeper of secrets. */
-export interface Seals {
-  /** @throws Problem `not_ready` */
-  seal(tx: Tx, place: Place, value: Uint8Array): Promise<{ rootKid: string; sealed: Uint8Array }>
-  /** @throws Problem `seal_broken`, `key_unusable` */
-  unseal(rootKid: string, place: Place, sealed: Uint8Array): Uint8Array
-}
-
-interface Place {
-  table: string
-  id: string
-  column: string
-  owner: string
-}
 
 export interface DigestParts {
   context: Pick<Context, 'store' | 'now'>

@@ -2,6 +2,7 @@ import type { Context, Principal } from '../context.ts'
 import type { CheckSignature } from '../core/index.ts'
 import { Problem } from '../errors.ts'
 import type { ExternalSecurityRow } from '../store/external-securities.ts'
+import type { Seals } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 import { toMillis, toSeconds } from '../time.ts'
 import {
@@ -17,7 +18,7 @@ import type { Payload, Tree } from './payload.ts'
 import { isShortSecret } from './secret-value.ts'
 import { createSecrets, type Secrets } from './secrets.ts'
 import { faultOf, shortFault } from './switch-on.ts'
-import { createVault, type Seals } from './vault.ts'
+import { createVault } from './vault.ts'
 import {
   type ExternalCheck,
   type ExternalVerdict,

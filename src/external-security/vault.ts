@@ -1,23 +1,8 @@
 import type { ExternalSecurityRow, JwtSecretRow, Sealed } from '../store/external-securities.ts'
-import { sealOwner } from '../store/sealed.ts'
+import { type Place, type Seals, sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 
 // How the secrets of this slice are sealed and opened (contract section 8). The values never leave it but to verify.
-
-interface Place {
-  table: string
-  id: string
-  column: string
-  owner: string
-}
-
-/** The keyring as a keeper of secrets. */
-export interface Seals {
-  /** @throws Problem `not_ready` */
-  seal(tx: Tx, place: Place, value: Uint8Array): Promise<{ rootKid: string; sealed: Uint8Array }>
-  /** @throws Problem `seal_broken`, `key_unusable` */
-  unseal(rootKid: string, place: Place, sealed: Uint8Array): Uint8Array
-}
 
 export type Vault = ReturnType<typeof createVault>
 

@@ -9,7 +9,7 @@ import {
 import { Problem } from '../errors.ts'
 import type { GrantRow } from '../store/access.ts'
 import type { IdentityRow, JwtAuthRow } from '../store/identities.ts'
-import { sealOwner } from '../store/sealed.ts'
+import { type Place, sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 import { toMillis } from '../time.ts'
 import { createAccessTokens, PRUNE_INTERVAL } from './access-tokens.ts'
@@ -22,13 +22,6 @@ import type { Rights, TargetRights } from './rights.ts'
 import { createIdentities } from './service.ts'
 
 // Puts the slice together. Each part is in a file of its own; this one only knows who needs whom.
-
-interface Place {
-  table: string
-  id: string
-  column: string
-  owner: string
-}
 
 export interface IdentitiesOptions {
   context: Context

@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Context } from '../context.ts'
 import type { VerificationKey } from '../core/index.ts'
 import { Problem } from '../errors.ts'
+import type { Place } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 import { activeRoot } from './material.ts'
 import type { Sealing } from './sealing.ts'
@@ -9,15 +10,6 @@ import type { Signer } from './signer.ts'
 import type { View } from './view.ts'
 
 // What the rest of the server asks of the keyring, beside signing and verifying: seals, and which keys are ours.
-
-/** A sealed column of a row: what its seal is bound to, besides the root key. */
-export interface Place {
-  table: string
-  id: string
-  column: string
-  /** As `store/sealed.ts` has it for the table. */
-  owner: string
-}
 
 export interface OwnParts {
   context: Context

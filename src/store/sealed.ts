@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from './schema.ts'
+import type { Tx } from './store.ts'
 
 /** Where sealed values are: the re-seal job and the in-use check walk this list, and nothing else knows it. */
 export interface SealedTable {
@@ -43,6 +44,23 @@ export const SEALED_TABLES: readonly SealedTable[] = [
 
 /** The owner as it is bound into a seal: a JSON array, so that two fields never run together. */
 export const sealOwner = (...fields: readonly string[]): string => JSON.stringify(fields)
+
+/** A sealed column of a row: what its seal is bound to, besides the root key. */
+export interface Place {
+  table: string
+  id: string
+  column: string
+  /** As `sealOwner` makes it, of the columns that the list above names. */
+  owner: string
+}
+
+/** The keyring as a keeper of secrets. */
+export interface Seals {
+  /** Under the root key that is active in this transaction; the row must name it. @throws Problem `not_ready` */
+  seal(tx: Tx, place: Place, value: Uint8Array): Promise<{ rootKid: string; sealed: Uint8Array }>
+  /** @throws Problem `seal_broken`, `key_unusable` */
+  unseal(rootKid: string, place: Place, sealed: Uint8Array): Uint8Array
+}
 
 export interface SealedRow {
   table: string

@@ -2,12 +2,11 @@ import type { Context, Principal } from '../context.ts'
 import { equalBytes } from '../core/index.ts'
 import { Problem } from '../errors.ts'
 import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-services.ts'
-import { sealOwner } from '../store/sealed.ts'
+import { type Seals, sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
 import { type Duration, toMillis } from '../time.ts'
 import { openDocument } from './document.ts'
 import { afterChange } from './rotation-steps.ts'
-import type { Seals } from './server-secret.ts'
 
 // The versions of key documents, sealed. A version without a document says that the keys were removed; a service takes
 // all of its versions with it, and a new one of the same name has another id, under which none of them opens.

@@ -1,24 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Context } from '../context.ts'
-import { sealOwner } from '../store/sealed.ts'
+import { type Place, type Seals, sealOwner } from '../store/sealed.ts'
 import type { ServerSecretRow } from '../store/server-secrets.ts'
-import type { Tx } from '../store/store.ts'
 import { toMillis } from '../time.ts'
-
-interface Place {
-  table: string
-  id: string
-  column: string
-  owner: string
-}
-
-/** The keyring as a keeper of secrets. */
-export interface Seals {
-  /** @throws Problem `not_ready` */
-  seal(tx: Tx, place: Place, value: Uint8Array): Promise<{ rootKid: string; sealed: Uint8Array }>
-  /** @throws Problem `seal_broken`, `key_unusable` */
-  unseal(rootKid: string, place: Place, sealed: Uint8Array): Uint8Array
-}
 
 export interface ServerSecretParts {
   context: Pick<Context, 'store' | 'now' | 'newId'>
