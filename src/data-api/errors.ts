@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import type { Problem, ProblemCode } from '../errors.ts'
 import type { Format } from '../http/problem.ts'
 
@@ -28,16 +29,18 @@ function textOf({ code, detail }: Problem): string {
   return WORDS[code] ?? detail
 }
 
-/** Both schemes, each on a line of its own (contract section 4). */
-function challengesOf({ code }: Problem): string[] {
-  const isToken = code === 'jwt_invalid' || code === 'jwks_not_loaded'
+const BEARER = /^\s*bearer\s+\S/i
+
+/** Both schemes, each on a line of its own; the second says so where a bearer failed (contract section 4, RFC 6750). */
+function challengesOf({ headers }: FastifyRequest): string[] {
+  const isToken = BEARER.test(headers.authorization ?? '')
   return [
     'Basic realm="data-api", charset="UTF-8"',
     `Bearer realm="data-api"${isToken ? ', error="invalid_token"' : ''}`,
   ]
 }
 
-export const bareText: Format = (problem) => ({
+export const bareText: Format = (problem, request) => ({
   type: TEXT,
   body: textOf(problem).replace(/\s+/g, ' '),
   headers: {
@@ -46,6 +49,6 @@ export const bareText: Format = (problem) => ({
     ...(problem.code === 'rate_limited' && {
       'retry-after': String(problem.extra['retryAfter'] ?? 1),
     }),
-    ...(problem.status === 401 && { 'www-authenticate': challengesOf(problem) }),
+    ...(problem.status === 401 && { 'www-authenticate': challengesOf(request) }),
   },
 })

@@ -12,9 +12,9 @@ import { isProblem, Problem } from '../errors.ts'
 export const MAX_BODY = 1024 * 1024
 const MAX_DEPTH = 16
 const MAX_KEYS = 500
-const PRIVATE = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth']
+const PRIVATE = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'priv']
 /** Key types whose private half makes a whole set suspect; a symmetric key is merely none of ours. */
-const PAIRS: ReadonlySet<unknown> = new Set(['RSA', 'EC', 'OKP'])
+const PAIRS: ReadonlySet<unknown> = new Set(['RSA', 'EC', 'OKP', 'AKP'])
 
 /** Whether a key of this server, past or present, has this kid or this RFC 7638 thumbprint. */
 export type IsOurs = (kid: string | undefined, thumbprint: string) => Promise<boolean>

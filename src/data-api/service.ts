@@ -41,13 +41,21 @@ export interface DataApiParts extends UpdateParts {
 
 interface Known {
   user: string
-  /** Unix seconds, with the tolerance. */
-  until: number
+  fromSet: boolean
+  /** NumericDate: its `exp`. */
+  exp: number
+  /** The user with that end, and of whom it was made: kept, so that one request has one principal. */
+  bound?: { of: Principal; principal: Principal }
 }
+
+type NamedCheck = NamedVerdict['checks'][number]
+type Looked = { known: Known } | { fault: NamedCheck }
 
 /** Tokens whose signature was checked; the oldest goes. */
 const CACHE_SIZE = 10_000
 const SKEW = 60
+/** The last millisecond that a Date has. */
+const LAST = 8.64e15
 
 export type DataApi = ReturnType<typeof createDataApi>
 
@@ -75,29 +83,51 @@ export function createDataApi(parts: DataApiParts) {
       audience: settings.get('jwks_require_audience'),
     })
 
-  async function userOf(token: string, digest: Buffer): Promise<string | undefined> {
+  /** What a token says, once it is checked; the user may be nobody by now. */
+  async function look(token: string, digest: Buffer): Promise<Looked> {
     const key = digest.toString('base64')
-    const known = remembered.get(key)
-    if (known && now() < known.until) return known.user
-    const before = generation
-    const { user, claims } = await check(token)
-    if (user === undefined) return undefined
-    if (before === generation) {
+    const before = remembered.get(key)
+    if (before && now() < before.exp + SKEW) return { known: before }
+    const asOf = generation
+    const { user, claims, fromSet = false, checks } = await check(token)
+    if (user === undefined) return { fault: checks.find(({ ok }) => !ok) ?? NO_REASON }
+    const known: Known = { user, fromSet, exp: Number(claims?.['exp']) }
+    if (asOf === generation) {
       const [oldest] = remembered.keys()
       if (oldest !== undefined && remembered.size >= CACHE_SIZE) remembered.delete(oldest)
-      remembered.set(key, { user, until: Number(claims?.['exp']) + SKEW })
+      remembered.set(key, known)
     }
-    return user
+    return { known }
   }
 
-  async function byJwt(token: string, address: string, digest: Buffer): Promise<Authenticated> {
+  /** Whom it lets in; what they make of that ends with it. */
+  async function holderOf(looked: Looked, onlySet: boolean): Promise<Principal | NamedCheck> {
+    if ('fault' in looked) return looked.fault
+    const { known } = looked
+    if (onlySet && !known.fromSet) return NOT_OF_SET
+    const of = await parts.jwtUser(known.user)
+    if (!of) return noUser(known.user)
+    if (known.bound?.of !== of) {
+      const expiresAt = Math.min(Math.floor(known.exp * 1000), LAST)
+      known.bound = { of, principal: { ...of, expiresAt } }
+    }
+    return known.bound.principal
+  }
+
+  async function byJwt(
+    token: string,
+    address: string,
+    digest: Buffer,
+    onlySet = false,
+  ): Promise<Authenticated> {
     if (!isLoaded()) return failed('jwks_not_loaded')
     try {
       limiter.check('', address)
-      const user = await userOf(token, digest)
-      const principal = user === undefined ? undefined : await parts.jwtUser(user)
-      if (principal) return { principal, presented: true }
-      context.log.info({ user: user?.slice(0, 64) }, 'a JWT on the data API was refused')
+      const holder = await holderOf(await look(token, digest), onlySet)
+      if ('id' in holder) return { principal: holder, presented: true }
+      // The reason is for the log alone (contract section 7).
+      const { name, reason } = holder
+      context.log.info({ check: name, reason }, 'a JWT on the data API was refused')
       limiter.failed(undefined, address)
       return failed('jwt_invalid')
     } catch (error) {
@@ -114,8 +144,7 @@ export function createDataApi(parts: DataApiParts) {
       const { user, fromSet: _, ...verdict } = await check(token)
       if (user === undefined) return verdict
       const isUser = (await parts.jwtUser(user)) !== undefined
-      const reason = `There is no user ${user.slice(0, 64)} with jwt: true`
-      const last = { name: 'user', ok: isUser, ...(!isUser && { reason }) }
+      const last = isUser ? { name: 'user', ok: true } : noUser(user)
       return { ...verdict, valid: isUser, checks: [...verdict.checks, last] }
     },
 
@@ -130,8 +159,12 @@ export function createDataApi(parts: DataApiParts) {
       )
     },
 
-    /** Whom a JWT of the active set is of on `/v1`: only where `jwks_issuer` names its issuer. */
-    bearerOf: byJwt,
+    /**
+     * Whom a JWT of the active set is of on `/v1`: only where `jwks_issuer` names its issuer. Those of the static file
+     * count on the data API alone (product.md section 4).
+     */
+    bearerOf: (token: string, address: string, digest: Buffer) =>
+      byJwt(token, address, digest, true),
     issuer: (): string => settings.get('jwks_issuer'),
 
     async close(): Promise<void> {
@@ -141,12 +174,20 @@ export function createDataApi(parts: DataApiParts) {
   }
 }
 
+const NO_REASON = { name: 'claims', ok: false }
+const NOT_OF_SET = { name: 'key', ok: false, reason: 'Tokens of the static file count elsewhere' }
+const noUser = (name: string) => ({
+  ...{ name: 'user', ok: false },
+  reason: `There is no user ${name.slice(0, 64)} with jwt: true`,
+})
+
 const NOBODY = { principal: anonymous, presented: true }
 const failed = (code: ProblemCode): Authenticated => ({ ...NOBODY, failure: new Problem(code) })
 
 /** The documentation can be read as "base64 of the JWT" (contract section 4). */
 function unwrapped(token: string): string {
-  if (token.includes('.')) return token
+  // Node's decoder passes over what is none of the alphabet.
+  if (!/^[\w+/-]+={0,2}$/.test(token)) return token
   const text = Buffer.from(token, 'base64').toString()
   return /^[^.]+\.[^.]*\.[^.]*$/.test(text) ? text : token
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import {
   type Algorithm,
   fits,
@@ -36,12 +36,27 @@ export const NO_STATIC_KEYS: StaticKeys = { usernameClaim: undefined, methods: [
 /** @throws Problem `config_invalid`, which repeats nothing of the file */
 export function readStaticKeys(path: string): StaticKeys {
   try {
-    return parseStaticKeys(readFileSync(path))
+    return parseStaticKeys(readBounded(path))
   } catch (error) {
     const reason = isProblem(error) ? error.detail : 'it cannot be read'
     throw new Problem('config_invalid', `KEYRINGD_JWT_AUTH_CONFIG_FILE (${path}): ${reason}.`, {
       cause: error,
     })
+  }
+}
+
+/** One byte over the limit at most: what is no file may have no end. */
+function readBounded(path: string): Uint8Array {
+  const bytes = Buffer.alloc(MAX_BYTES + 1)
+  const file = openSync(path, 'r')
+  try {
+    let length = 0
+    for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+      read = readSync(file, bytes, length, bytes.length - length, null)
+    }
+    return bytes.subarray(0, length)
+  } finally {
+    closeSync(file)
   }
 }
 
@@ -62,6 +77,7 @@ export function parseStaticKeys(bytes: Uint8Array): StaticKeys {
 }
 
 function parsed(bytes: Uint8Array): unknown {
+  if (bytes.length > MAX_BYTES) throw bad(`it is too large: more than ${MAX_BYTES} bytes`)
   try {
     return parseJsonStrict(bytes, { maxBytes: MAX_BYTES })
   } catch (error) {
@@ -79,17 +95,17 @@ function methodOf(value: unknown, at: number): StaticMethod {
   const place = `methods[${at}]`
   const { algorithms, secret, ...more } = objectOf(value, place)
   if (Object.keys(more).length > 0) throw bad(`${place} has other members than algorithms, secret`)
-  if (!Array.isArray(algorithms) || algorithms.length === 0) {
+  if (!isNames(algorithms) || algorithms.length === 0) {
     throw bad(`${place}.algorithms is a list of algorithms`)
   }
   if (typeof secret !== 'string' || secret === '') throw bad(`${place}.secret is text`)
-  if (algorithms.every((alg): alg is HmacAlgorithm => isHmacAlgorithm(String(alg)))) {
+  if (algorithms.every((alg): alg is HmacAlgorithm => isHmacAlgorithm(alg))) {
     if (secret.includes('-----BEGIN')) throw bad(`${place}: a public key is no shared secret`)
     if (secret.length < MIN_SECRET)
       throw bad(`${place}.secret has fewer than ${MIN_SECRET} characters`)
     return { algorithms: new Set(algorithms), key: Buffer.from(secret) }
   }
-  if (!algorithms.every((alg): alg is Algorithm => isAlgorithm(String(alg)))) {
+  if (!algorithms.every((alg): alg is Algorithm => isAlgorithm(alg))) {
     throw bad(`${place}.algorithms names some that are not supported, or mixes both kinds`)
   }
   const key = publicKey(secret, place)
@@ -97,6 +113,9 @@ function methodOf(value: unknown, at: number): StaticMethod {
   if (unfit !== undefined) throw bad(`${place}: the key is not for ${unfit}`)
   return { algorithms: new Set(algorithms), key }
 }
+
+const isNames = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === 'string')
 
 function publicKey(pem: string, place: string): VerificationKey {
   try {

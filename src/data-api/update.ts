@@ -116,6 +116,22 @@ export function createUpdates(parts: UpdateParts) {
     return done
   }
 
+  /** The reason stays in the log: it may hold words of the other side. */
+  async function recordFailure(url: string, { id }: Principal, error: unknown): Promise<void> {
+    const code = isProblem(error) ? error.code : 'internal'
+    try {
+      await store.grouped((tx) =>
+        tx.audit.append({
+          ...{ type: 'data-api.update-failed', subject: hostOf(url), principal: id },
+          detail: { code },
+        }),
+      )
+    } catch (cause) {
+      // The caller is told of the update, which failed first.
+      log.error({ err: cause }, 'a failed update of the data API could not be recorded')
+    }
+  }
+
   const interval = () => BigInt(settings.get('jwks_update_interval')) * SECOND
 
   /** The next timed update, where there is a set and an interval. */
@@ -130,6 +146,8 @@ export function createUpdates(parts: UpdateParts) {
 
   /** A timed update, if it is due: of the active URL, whatever the setting says by now. */
   async function tick(): Promise<void> {
+    // What runs now may make another URL the active one, and plans the next time itself.
+    if (running) return
     const span = interval()
     if (active && span > 0n && monotonic() - attemptedAt >= span) {
       // Logged where it fails; the old set stays.
@@ -143,14 +161,19 @@ export function createUpdates(parts: UpdateParts) {
 
   return {
     /**
-     * Makes what `jwks_endpoint` serves the active set.
+     * Makes what `jwks_endpoint` serves the active set. A failure is on record with who called.
      * @throws Problem `jwks_endpoint_unset`, `jwks_endpoint_invalid`, `jwks_update_failed`, `jwks_update_timeout`
      */
     async update(principal: Principal): Promise<void> {
       const url = settings.get('jwks_endpoint')
       if (url === '') throw new Problem('jwks_endpoint_unset')
-      if (!URL.canParse(url)) throw new Problem('jwks_endpoint_invalid')
-      await run(url, settings.get('jwks_ssl_ca_certificate'), principal)
+      if (!isUsable(url)) throw new Problem('jwks_endpoint_invalid')
+      try {
+        await run(url, settings.get('jwks_ssl_ca_certificate'), principal)
+      } catch (error) {
+        await recordFailure(url, principal, error)
+        throw error
+      }
     },
 
     active: (): ActiveSet | undefined => active,
@@ -192,6 +215,16 @@ export function createUpdates(parts: UpdateParts) {
 /** Host and port; the rest of a URL may hold secrets. */
 const hostOf = (url: string): string => URL.parse(url)?.host ?? ''
 
+const MAX_URL = 2048
+
+/** Whether it can be a URL to fetch at all; where it leads is judged at each fetch. */
+function isUsable(text: string): boolean {
+  if (text.length > MAX_URL || /[\s\p{Cc}]/u.test(text)) return false
+  const url = URL.parse(text)
+  if (!url || !/^https?:$/.test(url.protocol)) return false
+  return url.username === '' && url.password === ''
+}
+
 const MAX_REASON = 120
-/** On one line, without what a certificate or a resolver may put into it. */
-const short = (text: string): string => text.replace(/\s+/g, ' ').slice(0, MAX_REASON)
+/** On one line, without the control characters that a certificate or a resolver may put into it. */
+const short = (text: string): string => text.replace(/[\s\p{Cc}]+/gu, ' ').slice(0, MAX_REASON)
