@@ -3,8 +3,8 @@ import type { IncomingHttpHeaders } from 'node:http'
 
 const PREFIX = 'krd_'
 const SECRET_BYTES = 32
-/** Characters of one header; longer ones are nobody's token. */
-const MAX_CREDENTIAL = 4096
+/** Characters of one header; longer ones are nobody's token. The longest JWT that is looked at fits, in base64 too. */
+const MAX_CREDENTIAL = 24 * 1024
 
 /**
  * The token of a request (keyring contract section 1.2): X-Nomad-Token wins if it is not empty, else the first word

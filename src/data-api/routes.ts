@@ -89,11 +89,12 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
       async (below: App) => {
         const nothing = notFoundHandler(bareText)
         const isSetup = ({ url }: FastifyRequest) => url.split('?', 1)[0] === SETUP
-        below.setNotFoundHandler((request, reply) => {
-          // A method that the router does not know.
-          if (isSetup(request) && settings.get('http_api')) throw new Problem('method_not_allowed')
-          return nothing(request, reply)
+        // Before a body is read; a method of jwks_setup that the router does not know ends here, too.
+        below.addHook('onRequest', async (request) => {
+          const isMethod = isSetup(request) && settings.get('http_api')
+          throw new Problem(isMethod ? 'method_not_allowed' : 'not_found')
         })
+        below.setNotFoundHandler(nothing)
         // Issuers may have any path, so that a route for all of them would answer before the handler above.
         for (const url of ['/', '/*']) {
           const config = { capability: 'public' }

@@ -250,7 +250,7 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
       const { valid, user, roles = [], claims } = verdict
       if (!valid || user === undefined) return { verdict }
       const configuration = { id: entry.id, name: entry.name }
-      const expiresAt = Math.floor(Number(claims?.['exp']) * 1000)
+      const expiresAt = Math.min(Math.floor(Number(claims?.['exp']) * 1000), LAST)
       return { verdict, user: { configuration, user, roles, expiresAt } }
     },
 
@@ -276,6 +276,9 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
     close: directory.close,
   }
 }
+
+/** The last millisecond that a Date has. */
+const LAST = 8.64e15
 
 const NOT_ON: ExternalCheck = {
   ...{ name: 'configuration', ok: false, reason: 'The configuration is not switched on' },

@@ -302,6 +302,8 @@ test('what such a user makes ends with the token, and is in his name', async (t)
   const token = await signed({ name: 'a/b' })
   const lasting = { name: 'lasting', role: 'member' }
   assert.equal((await ask(token, '/v1/api-tokens', 'POST', lasting)).status, 403)
+  const eternal = await signed({ exp: 1e300, groups: ['ops', 'x'.repeat(6000)] })
+  assert.equal((await ask(eternal, '/v1/api-tokens', 'POST', lasting)).status, 403)
   const brief = { ...lasting, name: 'brief', ttl: '5m' }
   assert.equal((await ask(token, '/v1/api-tokens', 'POST', brief)).status, 201)
   const { createdBy } = await must('GET', '/v1/api-tokens/brief')

@@ -60,6 +60,8 @@ test('section 2, 9.2: route and method are judged before who asks', async (t) =>
       assert.equal(headers['content-type'], 'text/plain; charset=utf-8')
     }
   }
+  const large = await ask({}, { url: '/api/v2/exec', body: 'x'.repeat(2 * MIB) })
+  assert.deepEqual([large.status, large.text], [404, 'not found'], 'before its body is read')
   // Other surfaces answer below their own prefixes.
   assert.match((await ask({}, { method: 'GET', url: '/api/v1/nothing' })).text, /^\{"reqId"/)
   assert.match((await ask({}, { method: 'GET', url: '/api/9.9/nothing' })).text, /"alerts"/)
