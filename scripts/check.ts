@@ -16,9 +16,9 @@ const STEPS: { name: string; command: string; args: string[] }[] = [
   { name: 'types', command: tool('tsc'), args: ['-p', '.'] },
   { name: 'openapi.yaml', command: process.execPath, args: ['scripts/openapi.ts', '--check'] },
   {
-    name: 'settings in README',
+    name: 'docs/settings.md',
     command: process.execPath,
-    args: ['scripts/readme-settings.ts', '--check'],
+    args: ['scripts/settings.ts', '--check'],
   },
   { name: 'tests and coverage', command: process.execPath, args: ['scripts/coverage.ts'] },
 ]

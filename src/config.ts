@@ -79,7 +79,7 @@ const secret = (kind: Kind<string>, twin: boolean, description: string) =>
     ...{ kind: kind.transform(conceal), default: undefined, description, secret: true, twin },
   }) satisfies Setting<Secret | undefined>
 
-// biome-ignore format: one setting, one entry; the README table is generated from it
+// biome-ignore format: one setting, one entry; the table in docs/settings.md is generated from it
 export const SETTINGS = {
   config: optional(path, 'JSON file with the same names in lower case, without the prefix; the environment beats it'),
   host: setting(matching(/^[\w.:%-]+$/, 'a host name or IP address'), '127.0.0.1', 'address to listen on'),
@@ -218,7 +218,7 @@ export function clientEnvironment(env: Environment = process.env): {
   }
 }
 
-/** The README's table of settings, in Markdown. */
+/** The table of docs/settings.md, in Markdown. */
 export function settingsTable(): string {
   const rows = entries.map(([key, { default: fallback, description, twin }]) => {
     const name = `\`${PREFIX}${upperSnake(key)}\`${twin ? ' (or `…_FILE`)' : ''}`
