@@ -22,9 +22,10 @@ export interface HmacOptions extends ClaimRules {
 
 /** As `verifyToken`, under a shared secret: what the token says never chooses how it is read. */
 export function verifyHmacToken(token: string, options: HmacOptions): Verdict {
+  const checks: Check[] = []
   try {
     const { header, payload, signature, signingInput } = screenAnyAlgorithm(token)
-    const checks: Check[] = [passed('format')]
+    checks.push(passed('format'))
     const { alg } = header
     const kid = typeof header.kid === 'string' ? header.kid : undefined
     const verdict: Verdict = {
@@ -54,6 +55,7 @@ export function verifyHmacToken(token: string, options: HmacOptions): Verdict {
     return { ...verdict, claims, valid: checks.every(({ ok }) => ok) }
   } catch (error) {
     if (!isProblem(error, 'token_malformed')) throw error
-    return { valid: false, checks: [failed('format', error.detail)] }
+    const name = checks.length === 0 ? 'format' : 'claims'
+    return { valid: false, checks: [...checks, failed(name, error.detail)] }
   }
 }
