@@ -2,7 +2,7 @@ import { Problem } from '../errors.ts'
 import type { GrantRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
 import { isCapability } from './capabilities.ts'
-import type { Grant, Tenants } from './grants.ts'
+import { contains, type Grant, type Tenants } from './grants.ts'
 
 // Callers and principals know names, rows know ids: a ring that is made again under an old name inherits no grant.
 
@@ -46,14 +46,15 @@ export async function readNames(tx: Tx, xmlIds: readonly string[] = []) {
     return ring === undefined ? [] : [{ capability, resource: { ring } }]
   }
 
-  /** Throws `invalid_request` for a ring, profile or delivery service that does not exist. */
-  function toRow({ capability, resource }: Grant): GrantRow {
+  /** `within`: the caller's tenant. Throws `invalid_request` for what does not exist, or is not in it. */
+  function toRow({ capability, resource }: Grant, within?: string): GrantRow {
     if (!resource) return { capability }
     if ('deliveryService' in resource) {
       const { deliveryService } = resource
-      const deliveryServiceId = services.get(deliveryService)
-      if (deliveryServiceId !== undefined) {
-        return { capability, deliveryServiceId, xmlId: deliveryService }
+      const service = services.get(deliveryService)
+      // One of another tenant looks as one that there is not.
+      if (service && contains(tenants, within, tenantNames.get(service.tenantId))) {
+        return { capability, deliveryServiceId: service.id, xmlId: deliveryService }
       }
       throw unknown('grants', `There is no delivery service ${deliveryService}`)
     }

@@ -159,7 +159,7 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
           tenantId: tenant === undefined ? undefined : names.tenantId(tenant),
           createdBy: principal.id,
           expiresAt,
-          grants: grants.map(names.toRow),
+          grants: grants.map((grant) => names.toRow(grant, principal.tenant)),
         }
         if (await tx.apiTokens.byName(name)) {
           throw new Problem('name_taken', `There is an API token ${name} already`)

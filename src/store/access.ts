@@ -2,6 +2,12 @@ import type { Kysely } from 'kysely'
 import type { Tables } from './schema.ts'
 
 /** A grant as stored: a capability, optionally on one ring, one profile or one delivery service, by id. */
+/** A delivery service that a grant may name. */
+export interface ServiceTarget {
+  id: string
+  tenantId: string
+}
+
 export interface GrantRow {
   capability: string
   ringId?: string
@@ -139,15 +145,17 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
     },
 
     grantTargets: {
-      /** The ids of those of these delivery services that there are, by xml_id. */
-      async services(xmlIds: readonly string[]): Promise<Map<string, string>> {
+      /** Those of these delivery services that there are, by xml_id. */
+      async services(xmlIds: readonly string[]): Promise<Map<string, ServiceTarget>> {
         if (xmlIds.length === 0) return new Map()
         const rows = await db
           .selectFrom('delivery_services')
-          .select(['id', 'xml_id'])
+          .select(['id', 'xml_id', 'tenant_id'])
           .where('xml_id', 'in', xmlIds)
           .execute()
-        return new Map(rows.map(({ id, xml_id }) => [xml_id, id]))
+        return new Map(
+          rows.map(({ id, xml_id, tenant_id }) => [xml_id, { id, tenantId: tenant_id }]),
+        )
       },
     },
 

@@ -75,7 +75,7 @@ export function tenantQueries(db: Kysely<Tables>) {
       }
     },
 
-    /** The roles and grants of everybody who is bound to one of these tenants, each once. */
+    /** The roles and grants of everybody who is, or by a role grant can be, bound to one of these tenants, each once. */
     async heldIn(ids: readonly string[]): Promise<{ roles: string[]; grants: GrantRow[] }> {
       if (ids.length === 0) return { roles: [], grants: [] }
       const roles = new Set<string>()
@@ -95,6 +95,8 @@ export function tenantQueries(db: Kysely<Tables>) {
           .execute()
         for (const row of rows) grants.set(JSON.stringify(row), toGrantRow(row))
       }
+      const granted = db.selectFrom('role_grants').where('tenant_id', 'in', ids)
+      for (const { role } of await granted.select('role').distinct().execute()) roles.add(role)
       return { roles: [...roles], grants: [...grants.values()] }
     },
 

@@ -75,6 +75,9 @@ function decodeCharacter(octets: string): string | undefined {
   }
 }
 
+/** Steps of one match: a URI and its cookies may bring several tokens, and all of them are looked at. */
+const MAX_WORK = 500_000
+
 /** Why a container does not hold a normalised URI; undefined where it does. */
 export function containerFault(container: string, normalised: string): string | undefined {
   const colon = container.indexOf(':')
@@ -89,6 +92,9 @@ export function containerFault(container: string, normalised: string): string | 
   if (simple) return holds(simple, normalised) ? undefined : 'The URI is not in the container'
   const compiled = compileEre(body)
   if ('fault' in compiled) return `The expression ${compiled.fault}`
+  if (compiled.size * normalised.length > MAX_WORK) {
+    return 'The expression is too large for a URI of this length'
+  }
   const spellings = new Set([normalised, asCachesSpell(normalised)])
   return [...spellings].some((spelling) => compiled.matchesStart(spelling))
     ? undefined

@@ -6,6 +6,8 @@ import { RE2JS } from 're2js'
 // which caches take for something else or do not compile at all.
 
 export interface Ere {
+  /** Instructions of its program: a match costs at most as many steps for each character of the text. */
+  size: number
   /** Whether the expression matches at the start of the text; it need not reach the end unless it says so. */
   matchesStart(text: string): boolean
 }
@@ -29,8 +31,9 @@ export function compileEre(pattern: string): Ere | { fault: string } {
   if (typeof translated !== 'string') return translated
   try {
     const compiled = RE2JS.compile(translated, RE2JS.DOTALL)
-    if (compiled.programSize() > MAX_PROGRAM) return { fault: 'is too large' }
-    return { matchesStart: (text) => compiled.matcher(text).lookingAt() }
+    const size = compiled.programSize()
+    if (size > MAX_PROGRAM) return { fault: 'is too large' }
+    return { size, matchesStart: (text) => compiled.matcher(text).lookingAt() }
   } catch {
     return { fault: 'is too large' } // what the engine refuses of well-formed expressions: repeats and nesting
   }
@@ -41,20 +44,28 @@ const fault = (reason: string) => ({ fault: reason })
 function translate(pattern: string): string | { fault: string } {
   const chars = [...pattern]
   const out: string[] = []
+  /** About how many instructions each of them becomes: repetitions of repetitions take seconds to compile. */
+  const weights: number[] = []
   /** Where the atom that a repetition would repeat begins in `out`; undefined where none may stand. */
   let atom: number | undefined
   const groups: number[] = []
   let at = 0
 
-  const push = (text: string) => {
-    atom = out.length
+  const add = (text: string, weight: number) => {
     out.push(text)
+    weights.push(weight)
   }
 
-  function repeat(operator: string): boolean {
+  const push = (text: string) => {
+    atom = out.length
+    add(text, 1)
+  }
+
+  function repeat(operator: string, times = 1): boolean {
     if (atom === undefined) return false
     const repeated = out.splice(atom).join('')
-    out.push(`(?:${repeated})${operator}`)
+    const weight = sum(weights.splice(atom))
+    add(`(?:${repeated})${operator}`, weight * times + 1)
     return true
   }
 
@@ -76,34 +87,38 @@ function translate(pattern: string): string | { fault: string } {
     } else if (char === '{') {
       const interval = readInterval(chars, at)
       if ('fault' in interval) return interval
-      if (!repeat(interval.text)) return fault('repeats nothing')
+      if (!repeat(interval.text, interval.times)) return fault('repeats nothing')
       at = interval.end
     } else {
       at += 1
       if (char === '(') {
         if (groups.length === MAX_GROUPS) return fault('nests too many groups')
         groups.push(out.length)
-        out.push('(?:')
+        add('(?:', 0)
         atom = undefined
       } else if (char === ')') {
         atom = groups.pop()
         if (atom === undefined) return fault('closes a group that is not open')
-        out.push(')')
+        add(')', 0)
       } else if (char === '*' || char === '+' || char === '?') {
         if (!repeat(char)) return fault('repeats nothing')
       } else if (char === '|') {
-        out.push('|')
+        add('|', 1)
         atom = undefined
       } else if (char === '^' || char === '$') {
-        out.push(char === '^' ? '\\A' : '\\z')
+        add(char === '^' ? '\\A' : '\\z', 1)
         atom = undefined
       } else {
         push(char === '.' ? '.' : literal(char))
       }
     }
   }
-  return groups.length > 0 ? fault('does not close a group') : out.join('')
+  if (groups.length > 0) return fault('does not close a group')
+  return sum(weights) > MAX_PROGRAM ? fault('is too large') : out.join('')
 }
+
+const sum = (numbers: readonly number[]): number =>
+  numbers.reduce((total, number) => total + number, 0)
 
 const literal = (char: string): string => (/[A-Za-z0-9]/.test(char) ? char : escaped(char))
 
@@ -120,7 +135,7 @@ function readInterval(chars: readonly string[], start: number) {
   if (Number(upper) < Number(least) || Number(upper) > MAX_REPEAT) {
     return fault(`has an interval backwards or above ${MAX_REPEAT}`)
   }
-  return { text: `{${least}${comma}${most}}`, end: end + 1 }
+  return { text: `{${least}${comma}${most}}`, end: end + 1, times: Math.max(1, Number(upper)) }
 }
 
 /** A bracket expression (section 9.3.5): a backslash in it is itself, `]` first is a member. */

@@ -5,6 +5,9 @@ import { MAX_URI } from './uri.ts'
 
 // The wire shapes of our own delivery-service API (product.md section 6).
 
+/** NumericDate: the end of the year 9999, the last that RFC 3339 can write. */
+const LAST_DATE = 253_402_300_799
+
 const SecondsField = DurationField.transform(toSeconds)
 /** What is stored is compared exactly; what no service can be called is simply not found. */
 const AnyXmlId = z.string().min(1).max(256).describe('Name of a delivery service')
@@ -216,6 +219,7 @@ export const AttestBody = z
     othersUntil: z
       .int()
       .min(0)
+      .max(LAST_DATE)
       .optional()
       .describe(
         'NumericDate: the last `exp` that others signed with the old key; default: as attested before, else 0',

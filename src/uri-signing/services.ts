@@ -54,6 +54,13 @@ export function createServices({ context, tenancy, history }: ServicesParts) {
     })
   }
 
+  /** Whoever has the other tenant reads them from then on. @throws Problem `forbidden` */
+  async function checkMayGiveKeys(tx: Tx, principal: Principal, { id, xmlId }: ServiceRow) {
+    const [latest] = await tx.uriDocuments.list(id)
+    if (!latest || principal.may('DS-SECURITY-KEY:READ', { deliveryService: xmlId })) return
+    throw new Problem('forbidden', `This needs DS-SECURITY-KEY:READ@delivery-service:${xmlId}`)
+  }
+
   /** Changes what is different; the keys move along, sealed for their new tenant. */
   async function change(
     tx: Tx,
@@ -63,7 +70,10 @@ export function createServices({ context, tenancy, history }: ServicesParts) {
   ): Promise<void> {
     const moves = to.tenantId !== service.tenantId
     if (!moves && to.cdn === service.cdn) return
-    if (moves) await history.move(tx, service, to.tenantId)
+    if (moves) {
+      await checkMayGiveKeys(tx, principal, service)
+      await history.move(tx, service, to.tenantId)
+    }
     await tx.deliveryServices.update(service.id, to)
     await tx.audit.append({
       type: moves ? 'delivery-service.moved' : 'delivery-service.changed',
@@ -114,7 +124,8 @@ export function createServices({ context, tenancy, history }: ServicesParts) {
 
     /**
      * Makes the service, or gives it to another tenant.
-     * @throws Problem `tenant_forbidden`, `privilege_boundary`, `invalid_request` for a tenant that there is not
+     * @throws Problem `tenant_forbidden`, `privilege_boundary`, `forbidden` for who may not read the keys that would move,
+     * `invalid_request` for a tenant that there is not
      */
     async put(principal: Principal, xmlId: string, write: ServiceWrite): Promise<ListedService> {
       const { tenant, cdn } = write

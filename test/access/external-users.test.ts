@@ -273,6 +273,29 @@ test('the privilege boundary: nobody grants, or makes keys for, what he has not'
   assert.equal((await ask(managed, `${path}/${roleGrants[0].id}`, 'DELETE')).status, 403)
 })
 
+test('a tenant is moved below another by who has what role grants give there', async (t) => {
+  const { ask, must, configure, grant } = await externalWorld(t)
+  for (const [name, parent] of [
+    ['t', 'root'],
+    ['x', 't'],
+    ['b', 't'],
+  ]) {
+    await must('POST', '/v1/tenants', { name, parent })
+  }
+  await configure('idp')
+  await grant('boss', 'admin', { tenant: 'x' })
+  const body = { name: 'am', grants: ['access-manage'], tenant: 't' }
+  const { token } = await must('POST', '/v1/api-tokens', body)
+  const moved = await ask(token, '/v1/tenants/b', 'PATCH', { parent: 'x' })
+  assert.deepEqual([moved.status, JSON.parse(moved.text).code], [403, 'privilege_boundary'])
+  const { token: full } = await must('POST', '/v1/api-tokens', {
+    name: 'a',
+    role: 'admin',
+    tenant: 't',
+  })
+  assert.equal((await ask(full, '/v1/tenants/b', 'PATCH', { parent: 'x' })).status, 200)
+})
+
 test('roles of different tenants are not one principal; none of them counts', async (t) => {
   const { ask, must, configure, switchOn, grant } = await externalWorld(t)
   for (const name of ['east', 'west']) await must('POST', '/v1/tenants', { name })

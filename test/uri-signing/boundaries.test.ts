@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { containerFault } from '../../src/uri-signing/container.ts'
+import { compileEre } from '../../src/uri-signing/ere.ts'
+import { iso, rotating } from './rotating.ts'
+import { documentText, servicesWorld } from './services.ts'
+
+// Product.md section 4: what a narrow right does not reach, and what an expression does not cost.
+
+test('a service with keys is moved by who may read them: the other tenant will', async (t) => {
+  const { ask, token } = await servicesWorld(t)
+  await ask('PUT', '/demo/keys', { raw: documentText() })
+  const mover = await token({ grants: ['DELIVERY-SERVICE:UPDATE@delivery-service:demo'] })
+  const move = (tenant: string, by?: string) =>
+    ask('PUT', '/demo', { body: { tenant }, ...(by !== undefined && { token: by }) })
+  const refused = await move('west', mover)
+  assert.deepEqual(
+    [refused.status, refused.json.detail],
+    [403, 'This needs DS-SECURITY-KEY:READ@delivery-service:demo'],
+  )
+  assert.equal((await ask('GET', '/demo')).json.tenant, 'east')
+  assert.equal((await move('east', mover)).status, 200, 'it does not move')
+  const reader = await token({
+    grants: ['DELIVERY-SERVICE:UPDATE', 'DS-SECURITY-KEY:READ'].map(
+      (one) => `${one}@delivery-service:demo`,
+    ),
+  })
+  assert.equal((await move('west', reader)).status, 200)
+  // What is removed can be brought back.
+  await ask('DELETE', '/demo/keys')
+  assert.equal((await move('east', mover)).status, 403)
+  await ask('PUT', '/bare', { body: { tenant: 'east' } })
+  const bare = await token({ grants: ['DELIVERY-SERVICE:UPDATE@delivery-service:bare'] })
+  assert.equal((await ask('PUT', '/bare', { body: { tenant: 'west' }, token: bare })).status, 200)
+})
+
+test('a grant names no service of another tenant, and does not tell that there is one', async (t) => {
+  const { ask, token, app } = await servicesWorld(t)
+  await ask('PUT', '/secret-name', { body: { tenant: 'west' } })
+  const eastern = await token({ role: 'admin', tenant: 'east' })
+  const grant = async (name: string, by = eastern) => {
+    const answer = await app.inject({
+      ...{ method: 'POST', url: '/v1/api-tokens', headers: { authorization: `Bearer ${by}` } },
+      payload: {
+        ...{ name: `t-${name}`, tenant: 'east' },
+        grants: [`DS-SECURITY-KEY:READ@delivery-service:${name}`],
+      },
+    })
+    const { code, detail } = answer.json()
+    return [answer.statusCode, code, detail?.replace(name, 'NAME')]
+  }
+  const unknown = [422, 'invalid_request', 'There is no delivery service NAME']
+  assert.deepEqual(await grant('secret-name'), unknown)
+  assert.deepEqual(await grant('nothing'), unknown)
+  assert.equal((await grant('demo'))[0], 201)
+})
+
+test('a word about others that is no date is refused, and stops no plan', async (t) => {
+  const world = await rotating(t, { announceFor: '1s', automatic: false })
+  const { ask, clock } = world
+  clock.advance('1h')
+  for (const step of ['sign', 'renew']) {
+    assert.equal((await ask('POST', '/demo/rotate', { body: { step } })).status, 200)
+  }
+  const attest = (othersUntil: number) =>
+    ask('POST', '/demo/attest', { body: { cachesReloadedAt: iso(world), othersUntil } })
+  for (const bad of [Number.MAX_SAFE_INTEGER, 253_402_300_800, -1, 0.5]) {
+    assert.equal((await attest(bad)).json.code, 'invalid_request', String(bad))
+  }
+  assert.equal((await attest(253_402_300_799)).status, 200)
+  assert.equal((await ask('GET', '/demo/plan')).status, 200)
+  assert.equal((await ask('POST', '/demo/rotate', { body: { step: 'remove' } })).status, 409)
+})
+
+test('an expression is too large before it is compiled, and for a text that is too long', () => {
+  const tooLarge = { fault: 'is too large' }
+  for (const pattern of [
+    '((a?){30}){30}'.repeat(72),
+    '((((a{255}){255}){255}){255})',
+    '(ab){255}'.repeat(9),
+  ]) {
+    assert.deepEqual(compileEre(pattern), tooLarge, pattern.slice(0, 40))
+  }
+  const known = compileEre('(ab){20}')
+  assert.ok('size' in known && known.size > 40 && known.size < 200)
+  const wide = `regex:^http://h/${'(.*){100}'.repeat(4)}[#!]$`
+  assert.match(containerFault(wide, `http://h/${'a'.repeat(7000)}`) ?? '', /too large for a URI/)
+  assert.equal(containerFault(wide, 'http://h/a'), 'The URI is not in the container')
+  assert.equal(containerFault(wide, 'http://h/a!'), undefined)
+})
