@@ -13,6 +13,8 @@ import { depthOf, differing, heightOf, MAX_DEPTH } from './tenant-tree.ts'
 const ROOT = 'root'
 /** Every decision about rights reads all of them. */
 const MAX_TENANTS = 10_000
+/** Below the tenant of a caller who is bound to it. */
+const MAX_BELOW = 1000
 
 type Row = Awaited<ReturnType<Tx['tenants']['list']>>[number]
 
@@ -55,6 +57,16 @@ export function createTenants({ store, now, newId }: Context) {
         checkDepth(depthOf(names.tenants, parent) + 1)
         if (names.tenants.size >= MAX_TENANTS) {
           throw new Problem('tenant_limit', `There are ${MAX_TENANTS} tenants already`)
+        }
+        if (principal.tenant !== undefined && principal.tenant !== ROOT) {
+          const below = [...names.tenants.keys()].filter((one) => sees(principal, names, one))
+          // Who is bound to one tenant does not use up what all share.
+          if (below.length > MAX_BELOW) {
+            throw new Problem(
+              'tenant_limit',
+              `${principal.tenant} has ${MAX_BELOW} tenants already`,
+            )
+          }
         }
         await tx.tenants.insert(newId(), name, parentId, toMillis(now()))
         await tx.audit.append({

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -186,8 +187,15 @@ function parseAddress(text: string): URL {
 
 /** @throws Problem `command_failed` */
 export function readText(file: string, flag: string): string {
+  const bytes = readBytes(file, flag)
+  // Bytes that are no text would be sent, or looked at, as others than they are.
+  if (!isUtf8(bytes)) throw failure(`error: ${plain(file)}, the file of ${flag}, is not UTF-8 text`)
+  return bytes.toString('utf8')
+}
+
+function readBytes(file: string, flag: string): Buffer {
   try {
-    return readFileSync(file, 'utf8')
+    return readFileSync(file)
   } catch (error) {
     throw failure(`error: ${plain(file)}, the file of ${flag}, cannot be read (${codeOf(error)})`)
   }

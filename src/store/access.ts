@@ -2,12 +2,6 @@ import type { Kysely } from 'kysely'
 import type { Tables } from './schema.ts'
 
 /** A grant as stored: a capability, optionally on one ring, one profile or one delivery service, by id. */
-/** A delivery service that a grant may name. */
-export interface ServiceTarget {
-  id: string
-  tenantId: string
-}
-
 export interface GrantRow {
   capability: string
   ringId?: string
@@ -15,6 +9,12 @@ export interface GrantRow {
   deliveryServiceId?: string
   /** Of the delivery service, as it is read; nothing is written from it. */
   xmlId?: string
+}
+
+/** A delivery service that a grant may name. */
+export interface ServiceTarget {
+  id: string
+  tenantId: string
 }
 
 /** Of one principal. A grant on something is never read as one on everything. */

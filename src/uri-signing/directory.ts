@@ -96,15 +96,20 @@ export function createDirectory(
     return entry
   }
 
+  function recall(xmlId: string): Entry | undefined {
+    const known = remembered.get(xmlId)
+    if (!known) return undefined
+    remembered.delete(xmlId)
+    remembered.set(xmlId, known)
+    return known
+  }
+
   return {
-    /** The service with its keys; at once where it is remembered. @throws Problem `not_ready`, `seal_broken` */
-    find(xmlId: string): Entry | Promise<Entry | undefined> {
-      const known = remembered.get(xmlId)
-      if (!known) return load(xmlId)
-      remembered.delete(xmlId)
-      remembered.set(xmlId, known)
-      return known
-    },
+    /** The service with its keys, where it is remembered. */
+    recall,
+
+    /** The same, read where it is not. @throws Problem `not_ready`, `seal_broken` */
+    find: async (xmlId: string): Promise<Entry | undefined> => recall(xmlId) ?? load(xmlId),
 
     /** Stops listening to the store. */
     close: stop,

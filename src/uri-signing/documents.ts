@@ -201,7 +201,11 @@ export function createDocuments(parts: DocumentsParts) {
       { issuer, algorithm, kid = newKid(newId()) }: GenerateRequest,
       conditions: Conditions = {},
     ): Promise<Written & { issuer: string; kid: string; algorithm: UriAlgorithm }> {
-      await tenancy.check(principal, await store.read.deliveryServices.byXmlId(xmlId), xmlId)
+      const service = await tenancy.found(store.read, principal, xmlId)
+      // Before a key is made, which takes long; and again when it is there.
+      const before = await store.read.uriDocuments.current(service.id)
+      checkConditions(conditions, before)
+      refuseExisting(conditions, before)
       const bytes = newDocument(issuer, await generateKey(algorithm, kid))
       const change = { origin: 'generated', detail: { issuer, kid, algorithm } } as const
       const written = await replace(principal, xmlId, conditions, change, async (_, __, latest) => {

@@ -2,13 +2,17 @@ import { randomBytes } from 'node:crypto'
 import { generateKeyMaterial, importPrivateKey } from '../core/index.ts'
 import { HMAC, isHmac, type UriAlgorithm } from './algorithms.ts'
 import type { NewKey } from './edit.ts'
+import { createTurns } from './turns.ts'
+
+/** RSA pairs take a thread up to seconds. */
+const inTurn = createTurns(1)
 
 /** A new JWK with its secret, as a key document has it; pairs are made off the event loop. */
 export async function generateKey(alg: UriAlgorithm, kid: string): Promise<NewKey> {
   if (isHmac(alg)) {
     return { kty: 'oct', alg, kid, k: randomBytes(HMAC[alg].bytes).toString('base64url') }
   }
-  const { privateDer } = await generateKeyMaterial(alg)
+  const { privateDer } = await inTurn(() => generateKeyMaterial(alg))
   const { kty = '', ...material } = importPrivateKey(privateDer).export({ format: 'jwk' })
   return { kty, alg, kid, ...(material as Record<string, string>) }
 }

@@ -104,7 +104,18 @@ export function createRotation(parts: RotationParts) {
     ): Promise<PlannedRotation[]> {
       // Waits are counted from this time.
       checkClock()
-      const algorithm = request.algorithm ?? (await algorithmOf(principal, xmlId, request))
+      // Before a key is made, which takes long; and again when it is there.
+      const algorithm = await store.transaction(async (tx) => {
+        const service = await tenancy.found(tx, principal, xmlId)
+        const { alg } = await startable(tx, service, request)
+        return request.algorithm ?? alg
+      })
+      if (!isUriAlgorithm(algorithm)) {
+        throw new Problem(
+          'key_rejected',
+          'The key that is to be replaced has no algorithm that caches know',
+        )
+      }
       const key = await generateKey(algorithm, request.newKid ?? newKid(newId()))
       return store.transaction(async (tx) => {
         const service = await tenancy.found(tx, principal, xmlId)
@@ -201,19 +212,18 @@ export function createRotation(parts: RotationParts) {
     },
   }
 
-  /** Of the key that is to be replaced, before a new one is made. */
-  async function algorithmOf(
-    principal: Principal,
-    xmlId: string,
-    request: RotateRequest,
-  ): Promise<UriAlgorithm> {
-    return store.transaction(async (tx) => {
-      const service = await tenancy.found(tx, principal, xmlId)
-      const { document } = await moves.documentOf(tx, service)
-      const { alg, kid } = await replacedBy(tx, service, document, request)
-      if (isUriAlgorithm(alg)) return alg
-      throw new Problem('key_rejected', `Key ${kid} has no algorithm that caches know`)
-    })
+  /** What a rotation would replace. @throws Problem `rotation_conflict` while another one is under way */
+  async function startable(tx: Tx, service: ServiceRow, request: RotateRequest) {
+    const { bytes, document } = await moves.documentOf(tx, service)
+    const replaced = await replacedBy(tx, service, document, request)
+    const rotations = await tx.uriRotations.ofService(service.id)
+    if (openOf(rotations, replaced.issuer)) {
+      throw new Problem(
+        'rotation_conflict',
+        `A rotation of ${replaced.issuer} is under way; finish or cancel it`,
+      )
+    }
+    return { ...replaced, bytes, rotations }
   }
 
   async function replacedBy(
@@ -241,15 +251,7 @@ export function createRotation(parts: RotationParts) {
     service: ServiceRow,
     { request, key }: { request: RotateRequest; key: NewKey },
   ): Promise<void> {
-    const { bytes, document } = await moves.documentOf(tx, service)
-    const { issuer, kid: oldKid } = await replacedBy(tx, service, document, request)
-    const rotations = await tx.uriRotations.ofService(service.id)
-    if (openOf(rotations, issuer)) {
-      throw new Problem(
-        'rotation_conflict',
-        `A rotation of ${issuer} is under way; finish or cancel it`,
-      )
-    }
+    const { bytes, issuer, kid: oldKid, rotations } = await startable(tx, service, request)
     const kid = key['kid'] ?? ''
     const wasUsed =
       (await tx.uriPromises.list(service.id)).some(

@@ -44,7 +44,7 @@ export function createUriSigning(parts: UriSigningParts) {
   const tenancy = createTenancy(parts)
   const history = createHistory(parts)
   const directory = createDirectory(parts, history)
-  const visible = createVisible(directory, tenancy)
+  const visible = createVisible(directory, tenancy, context.store)
   const reads = createReads(context)
   const promises = createPromises(context.store)
   const moves = createMoves({ ...parts, history })

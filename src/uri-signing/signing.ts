@@ -1,9 +1,11 @@
 import type { Context, Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
+import { isHmac } from './algorithms.ts'
 import type { ContainerForm } from './container.ts'
 import type { Current } from './directory.ts'
 import type { Needed, Promises } from './promises.ts'
 import type { Signer } from './signers.ts'
+import { createTurns } from './turns.ts'
 import type { Placement } from './uri.ts'
 import { type SignedUri, signUri, type UriVerdict, verifyUri } from './uri-token.ts'
 import type { Visible } from './visible.ts'
@@ -35,6 +37,8 @@ export interface UriRequest {
 export const MAX_URI_TTL = 366 * 86_400
 /** Documents that may follow one another while a token is made. */
 const ATTEMPTS = 3
+/** Signatures of key pairs that one batch has made at once. */
+const AT_ONCE = 2
 /** URIs of a batch after which others are served. */
 const TURN = 64
 
@@ -117,14 +121,17 @@ export function createSigning({ context, visible, promises }: SigningParts) {
   ): Promise<SignedUri[]> {
     const signed: SignedUri[] = []
     const pending: Promise<void>[] = []
+    // So that a batch of pairs does not stand before the one URI of somebody else.
+    const inTurn = createTurns(AT_ONCE)
     try {
       for (const [item, request] of requests.entries()) {
         if (item % TURN === TURN - 1) await new Promise((resolve) => setImmediate(resolve))
         const signer = signers[item]
         if (!signer) throw new Problem('internal')
-        const one = itemwise(item, () => signUri(toSignRequest(request, signer), signer.key, now))
-        if (one instanceof Promise) pending.push(keep(signed, item, one))
-        else signed[item] = one
+        const make = () =>
+          itemwise(item, () => signUri(toSignRequest(request, signer), signer.key, now))
+        if (isHmac(signer.key.alg)) signed[item] = await make()
+        else pending.push(inTurn(() => keep(signed, item, make())))
       }
       await Promise.all(pending)
       return signed
@@ -135,7 +142,11 @@ export function createSigning({ context, visible, promises }: SigningParts) {
   }
 }
 
-async function keep(signed: SignedUri[], item: number, one: Promise<SignedUri>): Promise<void> {
+async function keep(
+  signed: SignedUri[],
+  item: number,
+  one: SignedUri | Promise<SignedUri>,
+): Promise<void> {
   signed[item] = await one
 }
 

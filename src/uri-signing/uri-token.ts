@@ -4,6 +4,7 @@ import { Problem } from '../errors.ts'
 import { hmac, isHmac, type PairAlgorithm, type UriAlgorithm } from './algorithms.ts'
 import { buildContainer, type ContainerForm } from './container.ts'
 import type { KeyDocument, UsableKey } from './document.ts'
+import { createTurns } from './turns.ts'
 import {
   findToken,
   normaliseParts,
@@ -137,17 +138,23 @@ export function signClaims(
   return signPair({ kid, alg, key }, input).then((signature) => `${input}.${signature}`)
 }
 
-/** Signs in Node's thread pool. */
+/** A signature of an RSA key of 8192 bits takes 50 ms: of all of them, this many are made at once. */
+const inTurn = createTurns(3)
+
+/** Signs in Node's thread pool, of which others keep a thread. */
 export function signInPool(
   { alg, key }: { alg: PairAlgorithm; key: KeyObject },
   input: string,
 ): Promise<string> {
   const { hash, options } = ALGORITHMS[alg]
-  return new Promise((resolve, reject) => {
-    sign(hash, Buffer.from(input, 'ascii'), { key, ...options }, (error, signature) =>
-      error ? reject(error) : resolve(signature.toString('base64url')),
-    )
-  })
+  return inTurn(
+    () =>
+      new Promise((resolve, reject) => {
+        sign(hash, Buffer.from(input, 'ascii'), { key, ...options }, (error, signature) =>
+          error ? reject(error) : resolve(signature.toString('base64url')),
+        )
+      }),
+  )
 }
 
 export interface Renewal {

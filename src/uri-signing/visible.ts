@@ -1,4 +1,4 @@
-import type { Principal } from '../context.ts'
+import type { Context, Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { Directory, Entry } from './directory.ts'
 import type { Tenancy } from './tenancy.ts'
@@ -6,7 +6,11 @@ import type { Tenancy } from './tenancy.ts'
 export type Visible = ReturnType<typeof createVisible>
 
 /** Delivery services with their keys, for those who may see them. */
-export function createVisible(directory: Directory, tenancy: Tenancy) {
+export function createVisible(
+  directory: Directory,
+  tenancy: Tenancy,
+  { read }: Pick<Context['store'], 'read'>,
+) {
   function checked(
     principal: Principal,
     xmlId: string,
@@ -16,12 +20,16 @@ export function createVisible(directory: Directory, tenancy: Tenancy) {
     return checking ? checking.then(() => found(entry)) : found(entry)
   }
 
+  /** Nothing is opened for who may not see it: that takes time, and may fail in words of its own. */
+  async function load(principal: Principal, xmlId: string): Promise<Entry> {
+    await tenancy.check(principal, await read.deliveryServices.byXmlId(xmlId), xmlId)
+    return checked(principal, xmlId, await directory.find(xmlId))
+  }
+
   /** At once where all of it is remembered. @throws Problem `delivery_service_not_found`, `tenant_forbidden`, `not_ready` */
   return (principal: Principal, xmlId: string): Entry | Promise<Entry> => {
-    const entry = directory.find(xmlId)
-    return entry instanceof Promise
-      ? entry.then((loaded) => checked(principal, xmlId, loaded))
-      : checked(principal, xmlId, entry)
+    const entry = directory.recall(xmlId)
+    return entry ? checked(principal, xmlId, entry) : load(principal, xmlId)
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -171,4 +171,19 @@ test('a server is trusted by -ca-cert, and not without it', needs('openssl'), as
   })
   const empty = fileIn(dir, 'empty.pem', 'nothing')
   assert.equal((await run([...argv, '-ca-cert', empty])).code, 1)
+})
+
+test('a file that is no UTF-8 is not read as another text', async (t) => {
+  const { url } = await listeningServer(t)
+  const dir = folder(t)
+  const file = join(dir, 'keys.json')
+  writeFileSync(file, Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))
+  for (const argv of [
+    ['uri', 'lint', file],
+    ['delivery-service', 'keys', 'set', 'demo', '-file', file],
+  ]) {
+    const { code, out, err } = await run(argv, { env: { HOME: dir, ...clientEnv(url) } })
+    assert.deepEqual([code, out], [1, ''], argv.join(' '))
+    assert.match(err, /is not UTF-8 text$/m)
+  }
 })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { containerFault } from '../../src/uri-signing/container.ts'
 import { compileEre } from '../../src/uri-signing/ere.ts'
+import { createTurns } from '../../src/uri-signing/turns.ts'
 import { iso, rotating } from './rotating.ts'
 import { documentText, servicesWorld } from './services.ts'
 
@@ -87,4 +88,31 @@ test('an expression is too large before it is compiled, and for a text that is t
   assert.match(containerFault(wide, `http://h/${'a'.repeat(7000)}`) ?? '', /too large for a URI/)
   assert.equal(containerFault(wide, 'http://h/a'), 'The URI is not in the container')
   assert.equal(containerFault(wide, 'http://h/a!'), undefined)
+})
+
+test('so many at a time, in their order; what fails gives its turn back', async () => {
+  const inTurn = createTurns(2)
+  const log: string[] = []
+  const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>())
+  const all = gates.map(({ promise }, at) =>
+    inTurn(async () => {
+      log.push(`begins ${at}`)
+      await promise
+      if (at === 1) throw new Error('it fails')
+      return at
+    }),
+  )
+  const outcomes = Promise.allSettled(all)
+  await Promise.resolve()
+  assert.deepEqual(log, ['begins 0', 'begins 1'])
+  for (const { resolve } of gates) resolve()
+  assert.deepEqual(
+    (await outcomes).map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled'],
+  )
+  assert.deepEqual(
+    log,
+    [0, 1, 2, 3, 4].map((at) => `begins ${at}`),
+  )
+  assert.equal(await inTurn(async () => 'again'), 'again')
 })
