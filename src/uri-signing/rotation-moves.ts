@@ -8,6 +8,7 @@ import { type KeyDocument, openDocument } from './document.ts'
 import { removeKey, setRenewalKid } from './edit.ts'
 import type { History } from './history.ts'
 import {
+  longestOf,
   nextStep,
   type PlannedStep,
   planOf,
@@ -53,7 +54,7 @@ export function createMoves({ context, history, skew }: MovesParts) {
     const { issuer, oldKid } = rotation
     return {
       promise: rows.find((one) => one.issuer === issuer && one.kid === oldKid),
-      longestRenewal: Math.max(0, ...rows.map(({ renewalTtl }) => renewalTtl)),
+      longestRenewal: longestOf(rows),
       oldRenews: document.issuers.get(issuer)?.renewalKid === oldKid,
       skew,
     }

@@ -3,7 +3,7 @@ import { isProblem } from '../errors.ts'
 import type { RotationRow } from '../store/uri-signing.ts'
 import { type Duration, toMillis } from '../time.ts'
 import type { Moves } from './rotation-moves.ts'
-import { nextStep, type StepName, safeAtOf } from './rotation-steps.ts'
+import { longestOf, nextStep, type StepName, safeAtOf } from './rotation-steps.ts'
 
 // The timer's work: steps of automatic rotations that are safe. What cannot be undone was safe at two looks, an interval
 // apart by the monotonic clock, and waits while the wall clock is in doubt (product.md section 5.3).
@@ -37,11 +37,21 @@ export function createRotationTimer(parts: TimerParts) {
       const page = await store.read.uriRotations.open(PAGE, after)
       for (const rotation of page) {
         const step = nextStep(rotation)
-        if (step && rotation.automatic && (await isDue(rotation))) found.push({ rotation, step })
+        if (step && rotation.automatic && (await looked(rotation))) found.push({ rotation, step })
       }
       const last = page.at(-1)
       if (!last || page.length < PAGE) return found
       after = last.id
+    }
+  }
+
+  /** One rotation that cannot be looked at never keeps the others from their work. */
+  async function looked(rotation: RotationRow): Promise<boolean> {
+    try {
+      return await isDue(rotation)
+    } catch (error) {
+      log.error({ err: error, rotation: rotation.id }, 'a rotation cannot be looked at')
+      return false
     }
   }
 
@@ -53,7 +63,7 @@ export function createRotationTimer(parts: TimerParts) {
       promise: rows.find(
         ({ issuer, kid }) => issuer === rotation.issuer && kid === rotation.oldKid,
       ),
-      longestRenewal: Math.max(0, ...rows.map(({ renewalTtl }) => renewalTtl)),
+      longestRenewal: longestOf(rows),
       ...{ oldRenews: false, skew },
     }
     const safeAt = safeAtOf(rotation, facts)

@@ -6,6 +6,10 @@ import { announcedKid, openOf, safeAtOf, signerByRotation } from './rotation-ste
 
 // Which key signs. Pure.
 
+/** Characters. */
+const MAX_ISSUER = 1024
+const MAX_KID = 512
+
 /** A key that may sign, and what of its promises is known to be on disk. */
 export interface Signer {
   issuer: string
@@ -37,6 +41,13 @@ export function createSigners(document: KeyDocument, rotations: readonly Rotatio
   function signerOf({ issuer }: IssuerSet, key: DocumentKey): Signer {
     const before = known.get(key)
     if (before) return before
+    // Every token repeats them, and a batch has a thousand.
+    if (issuer.length > MAX_ISSUER || key.kid.length > MAX_KID) {
+      throw new Problem(
+        'key_rejected',
+        'The name of the issuer or of its key is too long to sign with',
+      )
+    }
     const usable = key.usable()
     if (!usable?.signingKey) {
       throw new Problem('key_rejected', `Key ${key.kid} of issuer ${issuer} cannot sign`)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { containerFault } from '../../src/uri-signing/container.ts'
 import { compileEre } from '../../src/uri-signing/ere.ts'
+import { longestOf } from '../../src/uri-signing/rotation-steps.ts'
 import { createTurns } from '../../src/uri-signing/turns.ts'
 import { iso, rotating } from './rotating.ts'
 import { documentText, servicesWorld } from './services.ts'
@@ -115,4 +116,24 @@ test('so many at a time, in their order; what fails gives its turn back', async 
     [0, 1, 2, 3, 4].map((at) => `begins ${at}`),
   )
   assert.equal(await inTurn(async () => 'again'), 'again')
+})
+
+test('any number of promises is looked through', () => {
+  const many = Array.from({ length: 300_000 }, (_, at) => ({ renewalTtl: at % 1000 }))
+  assert.deepEqual([longestOf(many), longestOf([])], [999, 0])
+})
+
+test('a name that every token would repeat a thousand times signs nothing', async (t) => {
+  const { ask } = await servicesWorld(t, { settings: { URI_SIGNING_VALIDATION: 'compat' } })
+  const sign = async (issuer: string, kid: string) => {
+    await ask('PUT', '/demo/keys', { raw: documentText(issuer, kid) })
+    return (await ask('POST', '/demo/sign', { body: { uri: 'http://h/a', ttl: '1h' } })).json
+  }
+  assert.equal((await sign('i'.repeat(1024), 'k'.repeat(512))).kid, 'k'.repeat(512))
+  for (const [issuer, kid] of [
+    ['i'.repeat(1025), 'k'],
+    ['i', 'k'.repeat(513)],
+  ] as const) {
+    assert.equal((await sign(issuer, kid)).code, 'key_rejected')
+  }
 })
