@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { Problem } from '../errors.ts'
 
 /** What a command has of the process around it. */
@@ -22,7 +23,10 @@ export function openProcessIo(): Io {
     async stdin() {
       const chunks: Buffer[] = []
       for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk))
-      return Buffer.concat(chunks).toString()
+      const bytes = Buffer.concat(chunks)
+      // Bytes that are no text would be sent, or looked at, as others than they are.
+      if (!isUtf8(bytes)) throw failure('error: Standard input is not UTF-8 text')
+      return bytes.toString()
     },
     interrupted() {
       const controller = new AbortController()

@@ -6,9 +6,10 @@ import { announcedKid, openOf, safeAtOf, signerByRotation } from './rotation-ste
 
 // Which key signs. Pure.
 
-/** Characters. */
+/** Bytes as JSON writes them, of which a control character takes six. */
 const MAX_ISSUER = 1024
 const MAX_KID = 512
+const bytesOf = (text: string): number => Buffer.byteLength(JSON.stringify(text)) - 2
 
 /** A key that may sign, and what of its promises is known to be on disk. */
 export interface Signer {
@@ -42,7 +43,7 @@ export function createSigners(document: KeyDocument, rotations: readonly Rotatio
     const before = known.get(key)
     if (before) return before
     // Every token repeats them, and a batch has a thousand.
-    if (issuer.length > MAX_ISSUER || key.kid.length > MAX_KID) {
+    if (bytesOf(issuer) > MAX_ISSUER || bytesOf(key.kid) > MAX_KID) {
       throw new Problem(
         'key_rejected',
         'The name of the issuer or of its key is too long to sign with',

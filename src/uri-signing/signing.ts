@@ -131,7 +131,12 @@ export function createSigning({ context, visible, promises }: SigningParts) {
         const make = () =>
           itemwise(item, () => signUri(toSignRequest(request, signer), signer.key, now))
         if (isHmac(signer.key.alg)) signed[item] = await make()
-        else pending.push(inTurn(() => keep(signed, item, make())))
+        else {
+          const one = inTurn(() => keep(signed, item, make()))
+          // Heard below; one that fails while this loop waits would else be nobody's, and end the process.
+          one.catch(() => undefined)
+          pending.push(one)
+        }
       }
       await Promise.all(pending)
       return signed

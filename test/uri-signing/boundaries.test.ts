@@ -137,3 +137,20 @@ test('a name that every token would repeat a thousand times signs nothing', asyn
     assert.equal((await sign(issuer, kid)).code, 'key_rejected')
   }
 })
+
+test('an item that a key pair cannot sign refuses its batch, and nothing else', async (t) => {
+  const { ask } = await servicesWorld(t)
+  const made = await ask('POST', '/demo/generate', {
+    body: { issuer: 'studio-a', algorithm: 'ES256', kid: 'a' },
+  })
+  assert.equal(made.status, 200, JSON.stringify(made.json))
+  const good = { uri: 'http://h/a', ttl: '1h' }
+  // Refused while the batch still waits for its own next turn: no rejection may be left to nobody.
+  for (const length of [1, 63, 64, 200, 1000]) {
+    const batch = [{ ...good, uri: 'nonsense' }, ...Array(length - 1).fill(good)]
+    const refused = await ask('POST', '/demo/sign', { body: { batch } })
+    assert.deepEqual([refused.status, refused.json.code], [422, 'uri_invalid'], String(length))
+    assert.match(refused.json.detail, /batch\/0/)
+  }
+  assert.equal((await ask('POST', '/demo/sign', { body: good })).status, 200)
+})
