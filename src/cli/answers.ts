@@ -138,6 +138,7 @@ export interface UriVerdictAnswer {
   code: number
   reason: string
   checks: { name: string; ok: boolean; reason?: string }[]
+  renewal?: { setCookie: string } | null
 }
 
 /** `GET /v1/settings/{name}`. */

@@ -56,11 +56,20 @@ const verify = command({
   argument: 'uri',
   summary: 'Says what a cache would say of a URI, and exits 1 when it would refuse it',
   notes: ['The URI - is read from standard input'],
-  flags: { service, cookie: list('COOKIE', 'value of a Cookie header field'), json },
+  flags: {
+    service,
+    cookie: list('COOKIE', 'value of a Cookie header field'),
+    renew: toggle('print the cookie that a cache would answer with, too'),
+    json,
+  },
   async run({ values, argument, io }) {
     const path = pathOf(values.service, 'verify')
     const uri = argument === '-' ? (await io.stdin()).trim() : argument
-    const body = { uri, ...(values.cookie.length > 0 && { cookies: values.cookie }) }
+    const body = {
+      uri,
+      ...(values.cookie.length > 0 && { cookies: values.cookie }),
+      ...(values.renew && { renew: true }),
+    }
     const { value, text } = await createClient(values, io).json<UriVerdictAnswer>(
       'POST',
       path,
@@ -72,6 +81,8 @@ const verify = command({
         ...[ok ? 'ok' : 'failed', plain(name), plain(reason ?? '')],
       ])
       io.out(`${columns(lines)}\n${String(value.code).padStart(3, '0')} ${plain(value.reason)}\n`)
+      if (value.renewal) io.out(`Set-Cookie: ${plain(value.renewal.setCookie)}\n`)
+      else if (values.renew) io.out('A cache would renew nothing\n')
     }
     return value.code === 200 ? 0 : 1
   },

@@ -1,6 +1,6 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import { type Direct, hot } from './hot.ts'
-import type { Tables, UriSigningRotationsTable } from './schema.ts'
+import type { Tables, UriSigningPromisesTable, UriSigningRotationsTable } from './schema.ts'
 
 /** What tokens under a key were promised: NumericDate of the last `exp`, and the longest `cdniets` in seconds. */
 export interface PromiseRow {
@@ -83,6 +83,13 @@ const fromRotation = (row: RotationRow) => ({
   attested_by: row.attestedBy ?? null,
 })
 
+const toPromise = (row: Selectable<UriSigningPromisesTable>): PromiseRow => ({
+  issuer: row.issuer,
+  kid: row.kid,
+  until: Number(row.until),
+  renewalTtl: Number(row.renewal_ttl),
+})
+
 const rotationsOf = hot<{ serviceId: string }>((db, { serviceId }) =>
   db
     .selectFrom('uri_signing_rotations')
@@ -108,9 +115,42 @@ function uriPromises(db: Kysely<Tables>) {
         .orderBy('issuer')
         .orderBy('kid')
         .execute()
-      return rows.map(({ issuer, kid, until, renewal_ttl }) => ({
-        ...{ issuer, kid, until: Number(until), renewalTtl: Number(renewal_ttl) },
-      }))
+      return rows.map(toPromise)
+    },
+
+    /** That of one key. */
+    async get(serviceId: string, issuer: string, kid: string): Promise<PromiseRow | undefined> {
+      const row = await db
+        .selectFrom('uri_signing_promises')
+        .selectAll()
+        .where('delivery_service_id', '=', serviceId)
+        .where('issuer', '=', issuer)
+        .where('kid', '=', kid)
+        .executeTakeFirst()
+      return row && toPromise(row)
+    },
+
+    /** The longest that a token of the service may be renewed for, in seconds. */
+    async longestRenewal(serviceId: string): Promise<number> {
+      const row = await db
+        .selectFrom('uri_signing_promises')
+        .select(({ fn }) => fn.max('renewal_ttl').as('longest'))
+        .where('delivery_service_id', '=', serviceId)
+        .executeTakeFirst()
+      return Number(row?.longest ?? 0)
+    },
+
+    /**
+     * Forgets promises of a service that ended before `before` (NumericDate), but for one with the longest renewal:
+     * what caches renew goes on without us.
+     */
+    async prune(serviceId: string, before: number): Promise<void> {
+      await sql`
+        delete from uri_signing_promises
+        where delivery_service_id = ${serviceId} and until < ${before} and (issuer, kid) <> (
+          select issuer, kid from uri_signing_promises where delivery_service_id = ${serviceId}
+          order by renewal_ttl desc, issuer, kid limit 1
+        )`.execute(db)
     },
 
     /**

@@ -206,7 +206,7 @@ export function createDocuments(parts: DocumentsParts) {
       const before = await store.read.uriDocuments.current(service.id)
       checkConditions(conditions, before)
       refuseExisting(conditions, before)
-      const bytes = newDocument(issuer, await generateKey(algorithm, kid))
+      const bytes = newDocument(issuer, await generateKey(algorithm, kid, service.tenantId))
       const change = { origin: 'generated', detail: { issuer, kid, algorithm } } as const
       const written = await replace(principal, xmlId, conditions, change, async (_, __, latest) => {
         refuseExisting(conditions, latest)

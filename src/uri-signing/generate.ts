@@ -7,12 +7,16 @@ import { createTurns } from './turns.ts'
 /** RSA pairs take a thread up to seconds. */
 const inTurn = createTurns(1)
 
-/** A new JWK with its secret, as a key document has it; pairs are made off the event loop. */
-export async function generateKey(alg: UriAlgorithm, kid: string): Promise<NewKey> {
+/** A new JWK with its secret, as a key document has it; pairs are made off the event loop, by turns of tenants. */
+export async function generateKey(
+  alg: UriAlgorithm,
+  kid: string,
+  tenantId: string,
+): Promise<NewKey> {
   if (isHmac(alg)) {
     return { kty: 'oct', alg, kid, k: randomBytes(HMAC[alg].bytes).toString('base64url') }
   }
-  const { privateDer } = await inTurn(() => generateKeyMaterial(alg))
+  const { privateDer } = await inTurn(tenantId, () => generateKeyMaterial(alg))
   const { kty = '', ...material } = importPrivateKey(privateDer).export({ format: 'jwk' })
   return { kty, alg, kid, ...(material as Record<string, string>) }
 }

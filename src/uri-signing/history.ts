@@ -4,7 +4,7 @@ import { Problem } from '../errors.ts'
 import type { DocumentOrigin, DocumentRow, ServiceRow } from '../store/delivery-services.ts'
 import { type Seals, sealOwner } from '../store/sealed.ts'
 import type { Tx } from '../store/store.ts'
-import { type Duration, toMillis } from '../time.ts'
+import { type Duration, toMillis, toSeconds } from '../time.ts'
 import { openDocument } from './document.ts'
 import { afterChange } from './rotation-steps.ts'
 
@@ -13,12 +13,16 @@ import { afterChange } from './rotation-steps.ts'
 
 /** Versions that are kept of each document. */
 export const KEPT = 10
+/** Seconds for which it is remembered how long a key was needed, when that is over: its kid is not for another key. */
+const REMEMBERED = 30 * 86_400
 
 export interface HistoryParts {
   context: Context
   seals: Seals
   /** False: nothing can be opened or sealed now. */
   isReady(): boolean
+  /** What time has ended is not forgotten while it is not known what time it is. */
+  clockInDoubt(): boolean
   /** How far the wall clock has fallen back, while it is in doubt: no wait begins in the past. */
   clockBehind(): Duration
 }
@@ -36,7 +40,8 @@ export type History = ReturnType<typeof createHistory>
 
 type Owner = Pick<ServiceRow, 'id' | 'xmlId' | 'tenantId'>
 
-export function createHistory({ context, seals, isReady, clockBehind }: HistoryParts) {
+export function createHistory(parts: HistoryParts) {
+  const { context, seals, isReady, clockInDoubt, clockBehind } = parts
   const { now, newId } = context
 
   const placeOf = (owner: Owner, { id, version }: Pick<DocumentRow, 'id' | 'version'>) => ({
@@ -105,6 +110,7 @@ export function createHistory({ context, seals, isReady, clockBehind }: HistoryP
         ...{ type: `uri-keys.${origin}`, subject: service.xmlId, principal: principal.id },
         detail: { version, ...(bytes && { bytes: bytes.length }), ...detail },
       })
+      if (!clockInDoubt()) await tx.uriPromises.prune(service.id, toSeconds(now()) - REMEMBERED)
       if (origin !== 'rotated') await reconsider(tx, service, latest, change)
       return row
     },

@@ -8,7 +8,6 @@ import { type KeyDocument, openDocument } from './document.ts'
 import { removeKey, setRenewalKid } from './edit.ts'
 import type { History } from './history.ts'
 import {
-  longestOf,
   nextStep,
   type PlannedStep,
   planOf,
@@ -50,11 +49,10 @@ export function createMoves({ context, history, skew }: MovesParts) {
     rotation: RotationRow,
     document: KeyDocument,
   ): Promise<RotationFacts> {
-    const rows = await tx.uriPromises.list(rotation.serviceId)
-    const { issuer, oldKid } = rotation
+    const { serviceId, issuer, oldKid } = rotation
     return {
-      promise: rows.find((one) => one.issuer === issuer && one.kid === oldKid),
-      longestRenewal: longestOf(rows),
+      promise: await tx.uriPromises.get(serviceId, issuer, oldKid),
+      longestRenewal: await tx.uriPromises.longestRenewal(serviceId),
       oldRenews: document.issuers.get(issuer)?.renewalKid === oldKid,
       skew,
     }

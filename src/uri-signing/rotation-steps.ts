@@ -26,10 +26,6 @@ export interface PlannedStep {
   why: string
 }
 
-/** In seconds. Not by spreading: a service may have had any number of keys. */
-export const longestOf = (promises: readonly Pick<PromiseRow, 'renewalTtl'>[]): number =>
-  promises.reduce((longest, { renewalTtl }) => Math.max(longest, renewalTtl), 0)
-
 /** The step that comes next; undefined: the rotation has ended. */
 export function nextStep({ state }: RotationRow): StepName | undefined {
   switch (state) {

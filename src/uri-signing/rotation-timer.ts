@@ -3,7 +3,7 @@ import { isProblem } from '../errors.ts'
 import type { RotationRow } from '../store/uri-signing.ts'
 import { type Duration, toMillis } from '../time.ts'
 import type { Moves } from './rotation-moves.ts'
-import { longestOf, nextStep, type StepName, safeAtOf } from './rotation-steps.ts'
+import { nextStep, type StepName, safeAtOf } from './rotation-steps.ts'
 
 // The timer's work: steps of automatic rotations that are safe. What cannot be undone was safe at two looks, an interval
 // apart by the monotonic clock, and waits while the wall clock is in doubt (product.md section 5.3).
@@ -57,13 +57,12 @@ export function createRotationTimer(parts: TimerParts) {
 
   /** Without the document, which the step itself asks. */
   async function isDue(rotation: RotationRow): Promise<boolean> {
-    const rows =
-      rotation.state === 'retiring' ? await store.read.uriPromises.list(rotation.serviceId) : []
+    const { serviceId, issuer, oldKid, state } = rotation
+    const { uriPromises } = store.read
+    const asks = state === 'retiring'
     const facts = {
-      promise: rows.find(
-        ({ issuer, kid }) => issuer === rotation.issuer && kid === rotation.oldKid,
-      ),
-      longestRenewal: longestOf(rows),
+      promise: asks ? await uriPromises.get(serviceId, issuer, oldKid) : undefined,
+      longestRenewal: asks ? await uriPromises.longestRenewal(serviceId) : 0,
       ...{ oldRenews: false, skew },
     }
     const safeAt = safeAtOf(rotation, facts)

@@ -105,10 +105,10 @@ export function createRotation(parts: RotationParts) {
       // Waits are counted from this time.
       checkClock()
       // Before a key is made, which takes long; and again when it is there.
-      const algorithm = await store.transaction(async (tx) => {
+      const { algorithm, tenantId } = await store.transaction(async (tx) => {
         const service = await tenancy.found(tx, principal, xmlId)
         const { alg } = await startable(tx, service, request)
-        return request.algorithm ?? alg
+        return { algorithm: request.algorithm ?? alg, tenantId: service.tenantId }
       })
       if (!isUriAlgorithm(algorithm)) {
         throw new Problem(
@@ -116,7 +116,8 @@ export function createRotation(parts: RotationParts) {
           'The key that is to be replaced has no algorithm that caches know',
         )
       }
-      const key = await generateKey(algorithm, request.newKid ?? newKid(newId()))
+      const kid = request.newKid ?? newKid(newId())
+      const key = await generateKey(algorithm, kid, tenantId)
       return store.transaction(async (tx) => {
         const service = await tenancy.found(tx, principal, xmlId)
         await begin(tx, principal, service, { request, key })
@@ -254,9 +255,8 @@ export function createRotation(parts: RotationParts) {
     const { bytes, issuer, kid: oldKid, rotations } = await startable(tx, service, request)
     const kid = key['kid'] ?? ''
     const wasUsed =
-      (await tx.uriPromises.list(service.id)).some(
-        (one) => one.issuer === issuer && one.kid === kid,
-      ) || rotations.some((one) => one.issuer === issuer && [one.oldKid, one.newKid].includes(kid))
+      (await tx.uriPromises.get(service.id, issuer, kid)) !== undefined ||
+      rotations.some((one) => one.issuer === issuer && [one.oldKid, one.newKid].includes(kid))
     if (wasUsed) throw new Problem('key_conflict', `The kid ${kid} was used before; choose another`)
     const detail = { issuer, oldKid, newKid: kid, step: 'add' }
     const edited = addKey(bytes, issuer, key)

@@ -18,6 +18,7 @@ import {
   VerifyUriBody,
 } from './schema.ts'
 import type { UriSigning } from './service.ts'
+import type { UriVerdict } from './uri-verdict.ts'
 import { toServiceDocument } from './wire.ts'
 
 // Our own `/v1/delivery-services`; to be registered inside the scope of our own routes.
@@ -35,6 +36,12 @@ export const needs = (capability: string) => ({
 const asks = (capability: string) => ({
   config: { ...needs(capability).config, log: 'debug' as const },
 })
+
+/** Who may read the keys can sign with them anywhere; who may not, must not do it here. */
+const SIGN = 'DS-SECURITY-KEY:READ'
+
+const toVerdict = ({ code, reason, claims, checks }: UriVerdict) =>
+  claims ? { code, reason, claims, checks } : { code, reason, checks }
 
 export interface RouteParts extends UriSigning {
   /** A known caller was refused. For the audit record. */
@@ -131,8 +138,7 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
     app.post(
       '/v1/delivery-services/:xml_id/sign',
       {
-        // Who may read the keys can sign with them anywhere; who may not, must not do it here.
-        ...asks('DS-SECURITY-KEY:READ'),
+        ...asks(SIGN),
         schema: {
           ...{ tags, operationId: 'signUri', summary: 'Signs one URI, or up to 1,000' },
           params: ServiceParams,
@@ -170,12 +176,10 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
       },
       async ({ params, body, principal }, reply) => {
         reply.header('cache-control', 'no-store')
-        const { code, reason, claims, checks } = await signing.verify(
-          principal,
-          params.xml_id,
-          body,
-        )
-        return claims ? { code, reason, claims, checks } : { code, reason, checks }
+        if (!body.renew) return toVerdict(await signing.verify(principal, params.xml_id, body))
+        await mustHave(principal, SIGN, params.xml_id, onDenied)
+        const { verdict, renewal } = await signing.renew(principal, params.xml_id, body)
+        return { ...toVerdict(verdict), renewal }
       },
     )
   }

@@ -176,6 +176,12 @@ export const VerifyUriBody = z
       .union([z.string().max(32 * 1024), z.array(z.string().max(32 * 1024)).max(10)])
       .optional()
       .describe('Values of Cookie header fields'),
+    renew: z
+      .boolean()
+      .optional()
+      .describe(
+        'Answer with the renewed token of a cache, too; who may verify and not sign may not ask for it',
+      ),
   })
   .meta({ id: 'VerifyUri' })
 
@@ -185,6 +191,13 @@ export const UriVerdictDocument = z
     reason: z.string(),
     claims: z.record(z.string(), z.unknown()).optional(),
     checks: z.array(z.object({ name: z.string(), ok: z.boolean(), reason: z.string().optional() })),
+    renewal: z
+      .object({ token: z.string(), path: z.string(), setCookie: z.string() })
+      .nullable()
+      .optional()
+      .describe(
+        'If it was asked for: what a cache answers with (RFC 9246 section 3); null: nothing',
+      ),
   })
   .meta({ id: 'UriVerdict' })
 

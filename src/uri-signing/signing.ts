@@ -1,13 +1,22 @@
 import type { Context, Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
-import { isHmac } from './algorithms.ts'
 import type { ContainerForm } from './container.ts'
 import type { Current } from './directory.ts'
 import type { Needed, Promises } from './promises.ts'
 import type { Signer } from './signers.ts'
 import { createTurns } from './turns.ts'
 import type { Placement } from './uri.ts'
-import { type SignedUri, signUri, type UriVerdict, verifyUri } from './uri-token.ts'
+import {
+  type Renewal,
+  renewalSecondsOf,
+  renewToken,
+  type SignedUri,
+  type SignInput,
+  signInPool,
+  signUri,
+  type UriVerdict,
+  verifyUri,
+} from './uri-token.ts'
 import type { Visible } from './visible.ts'
 
 export interface SigningParts {
@@ -37,8 +46,8 @@ export interface UriRequest {
 export const MAX_URI_TTL = 366 * 86_400
 /** Documents that may follow one another while a token is made. */
 const ATTEMPTS = 3
-/** Signatures of key pairs that one batch has made at once. */
-const AT_ONCE = 2
+/** A signature of an RSA key of 8192 bits takes 50 ms: of those of all tenants, this many are made at once. */
+const AT_ONCE = 3
 /** URIs of a batch after which others are served. */
 const TURN = 64
 
@@ -56,6 +65,17 @@ export function createSigning({ context, visible, promises }: SigningParts) {
     throw new Problem('keys_missing', `${xmlId.slice(0, 64)} has no keys`)
   }
 
+  const inTurn = createTurns(AT_ONCE)
+
+  /** Signs by turns of tenants, unless it is over before the turn comes. */
+  const pairSigner =
+    (tenantId: string, isOver = () => false): SignInput =>
+    (key, input) =>
+      inTurn(tenantId, async () => {
+        if (isOver()) throw new Problem('internal')
+        return signInPool(key, input)
+      })
+
   return {
     /**
      * Signs a URI, once its promise is durable.
@@ -70,7 +90,8 @@ export function createSigning({ context, visible, promises }: SigningParts) {
         const signer = current.signer(request.issuer, request.kid)
         const covered = promises.cover(signer, current, neededBy(request, now))
         if (covered === true || (await covered)) {
-          return signUri(toSignRequest(request, signer), signer.key, now)
+          const signPair = pairSigner(current.row.tenantId)
+          return signUri(toSignRequest(request, signer), signer.key, now, signPair)
         }
       }
       throw replaced()
@@ -94,7 +115,7 @@ export function createSigning({ context, visible, promises }: SigningParts) {
         )
         const waits = covered.filter((one) => one instanceof Promise)
         if ((await Promise.all(waits)).every((one) => one)) {
-          return signAll(requests, signers, now)
+          return signAll(requests, signers, { now, tenantId: current.row.tenantId })
         }
       }
       throw replaced()
@@ -112,27 +133,67 @@ export function createSigning({ context, visible, promises }: SigningParts) {
       const current = await keysOf(principal, xmlId)
       return verifyUri({ uri, cookies, document: current.document(), now: seconds() })
     },
+
+    /**
+     * The same, with the token that a cache would answer with, once its promise is durable; null where it would not.
+     * @throws Problem as `verify`; `rotation_conflict`, `ttl_too_long`
+     */
+    async renew(
+      principal: Principal,
+      xmlId: string,
+      { uri, cookies }: { uri: string; cookies?: readonly string[] | string | undefined },
+    ): Promise<{ verdict: UriVerdict; renewal: Renewal | null }> {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const current = await keysOf(principal, xmlId)
+        const { document, now } = { document: current.document(), now: seconds() }
+        const verdict = await verifyUri({ uri, cookies, document, now })
+        const { code, claims, normalised } = verdict
+        const lifetime = claims && renewalSecondsOf(claims)
+        if (code !== 200 || normalised === undefined || !lifetime) {
+          return { verdict, renewal: null }
+        }
+        const { issuer, key } = document.renewal
+        if (!key.usable()?.signingKey) return { verdict, renewal: null }
+        checkTtl({ ttl: lifetime })
+        const signer = current.signer(issuer, key.kid)
+        const needed = { exp: Math.ceil(now) + lifetime, ttl: lifetime, renewalTtl: lifetime }
+        if (await promises.cover(signer, current, needed)) {
+          const signPair = pairSigner(current.row.tenantId)
+          const renewal = await renewToken({ claims, uri: normalised, document, now }, signPair)
+          return { verdict, renewal: renewal ?? null }
+        }
+      }
+      throw replaced()
+    },
   }
 
   async function signAll(
     requests: readonly UriRequest[],
     signers: readonly Signer[],
-    now: number,
+    { now, tenantId }: { now: number; tenantId: string },
   ): Promise<SignedUri[]> {
     const signed: SignedUri[] = []
     const pending: Promise<void>[] = []
-    // So that a batch of pairs does not stand before the one URI of somebody else.
-    const inTurn = createTurns(AT_ONCE)
+    let isOver = false
+    const signPair = pairSigner(tenantId, () => isOver)
+    async function keep(item: number, made: Promise<SignedUri>): Promise<void> {
+      try {
+        signed[item] = await made
+      } catch (error) {
+        throw ofItem(item, error)
+      }
+    }
     try {
       for (const [item, request] of requests.entries()) {
         if (item % TURN === TURN - 1) await new Promise((resolve) => setImmediate(resolve))
         const signer = signers[item]
         if (!signer) throw new Problem('internal')
-        const make = () =>
-          itemwise(item, () => signUri(toSignRequest(request, signer), signer.key, now))
-        if (isHmac(signer.key.alg)) signed[item] = await make()
+        const made = itemwise(item, () =>
+          signUri(toSignRequest(request, signer), signer.key, now, signPair),
+        )
+        if (!(made instanceof Promise)) signed[item] = made
         else {
-          const one = inTurn(() => keep(signed, item, make()))
+          const one = keep(item, made)
           // Heard below; one that fails while this loop waits would else be nobody's, and end the process.
           one.catch(() => undefined)
           pending.push(one)
@@ -141,24 +202,17 @@ export function createSigning({ context, visible, promises }: SigningParts) {
       await Promise.all(pending)
       return signed
     } finally {
-      // Of one that is refused nobody hears, but none is left behind.
+      // Of the rest of a batch that is refused nobody hears, but nothing is left behind.
+      isOver = true
       await Promise.allSettled(pending)
     }
   }
 }
 
-async function keep(
-  signed: SignedUri[],
-  item: number,
-  one: SignedUri | Promise<SignedUri>,
-): Promise<void> {
-  signed[item] = await one
-}
-
 const replaced = () =>
   new Problem('overloaded', 'The keys are being replaced again and again; try once more')
 
-function checkTtl({ ttl, renewalTtl = 0 }: UriRequest): void {
+function checkTtl({ ttl, renewalTtl = 0 }: Pick<UriRequest, 'ttl' | 'renewalTtl'>): void {
   if (ttl > MAX_URI_TTL || renewalTtl > MAX_URI_TTL) {
     throw new Problem('ttl_too_long', `A URI may be valid for ${MAX_URI_TTL} s at most`)
   }
@@ -213,8 +267,12 @@ function itemwise<T>(item: number, work: () => T): T {
   try {
     return work()
   } catch (error) {
-    if (!isProblem(error)) throw error
-    const { code, detail, extra } = error
-    throw new Problem(code, `batch/${item}: ${detail}`, { extra: { ...extra, item } })
+    throw ofItem(item, error)
   }
+}
+
+function ofItem(item: number, error: unknown): unknown {
+  if (!isProblem(error)) return error
+  const { code, detail, extra } = error
+  return new Problem(code, `batch/${item}: ${detail}`, { extra: { ...extra, item } })
 }

@@ -4,7 +4,6 @@ import { Problem } from '../errors.ts'
 import { hmac, isHmac, type PairAlgorithm, type UriAlgorithm } from './algorithms.ts'
 import { buildContainer, type ContainerForm } from './container.ts'
 import type { KeyDocument, UsableKey } from './document.ts'
-import { createTurns } from './turns.ts'
 import {
   findToken,
   normaliseParts,
@@ -138,23 +137,14 @@ export function signClaims(
   return signPair({ kid, alg, key }, input).then((signature) => `${input}.${signature}`)
 }
 
-/** A signature of an RSA key of 8192 bits takes 50 ms: of all of them, this many are made at once. */
-const inTurn = createTurns(3)
-
-/** Signs in Node's thread pool, of which others keep a thread. */
-export function signInPool(
-  { alg, key }: { alg: PairAlgorithm; key: KeyObject },
-  input: string,
-): Promise<string> {
+/** Signs in Node's thread pool. */
+export const signInPool: SignInput = ({ alg, key }, input) => {
   const { hash, options } = ALGORITHMS[alg]
-  return inTurn(
-    () =>
-      new Promise((resolve, reject) => {
-        sign(hash, Buffer.from(input, 'ascii'), { key, ...options }, (error, signature) =>
-          error ? reject(error) : resolve(signature.toString('base64url')),
-        )
-      }),
-  )
+  return new Promise((resolve, reject) => {
+    sign(hash, Buffer.from(input, 'ascii'), { key, ...options }, (error, signature) =>
+      error ? reject(error) : resolve(signature.toString('base64url')),
+    )
+  })
 }
 
 export interface Renewal {
@@ -175,6 +165,11 @@ export interface RenewRequest {
   parameter?: string | undefined
 }
 
+/** For how many seconds a token asks to be renewed, by cookie; undefined: it does not. */
+export function renewalSecondsOf({ cdnistt, cdniets }: Readonly<Claims>): number | undefined {
+  return cdnistt === 1 && typeof cdniets === 'number' && isCount(cdniets, 1) ? cdniets : undefined
+}
+
 /**
  * The token that follows a verified one, as a cache makes it (section 11): under the renewal key and its issuer, for
  * `cdniets` seconds from now. Undefined where there is none: not asked for, a path no deeper than `cdnistd`, a renewal
@@ -185,9 +180,9 @@ export async function renewToken(
   signPair: SignInput = signInPool,
 ): Promise<Renewal | undefined> {
   const { claims, uri, document, now, parameter = PARAMETER } = request
-  const { cdnistt, cdniets, cdnistd = 0 } = claims
-  if (cdnistt !== 1 || typeof cdniets !== 'number' || !isCount(cdniets, 1)) return undefined
-  const path = cookiePath(uri, Number(cdnistd))
+  const cdniets = renewalSecondsOf(claims)
+  if (cdniets === undefined) return undefined
+  const path = cookiePath(uri, Number(claims['cdnistd'] ?? 0))
   const { issuer, key } = document.renewal
   const usable = key.usable()
   if (path === undefined || !usable?.signingKey) return undefined

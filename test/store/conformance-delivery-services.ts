@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { randomId } from '../../src/context.ts'
 import type { DocumentRow, ServiceRow } from '../../src/store/delivery-services.ts'
 import type { Store } from '../../src/store/store.ts'
-import type { RotationRow } from '../../src/store/uri-signing.ts'
+import type { PromiseRow, RotationRow } from '../../src/store/uri-signing.ts'
 import type { Check } from './conformance.ts'
 import { seed } from './fixtures.ts'
 
@@ -140,6 +140,32 @@ export function deliveryServiceConformance(check: Check): void {
       assert.equal(await raise(second.id, 200, 0), true)
     },
   )
+
+  check('promises that are over are forgotten, but for the longest renewal', async (store) => {
+    const { rootKid } = await prepare(store)
+    const [service, other] = [await insertService(store), await insertService(store)]
+    const promises: PromiseRow[] = [
+      { issuer: 'i', kid: 'a', until: 10, renewalTtl: 60 },
+      { issuer: 'i', kid: 'b', until: 10, renewalTtl: 60 },
+      { issuer: 'i', kid: 'c', until: 99, renewalTtl: 0 },
+      { issuer: 'j', kid: 'a', until: 98, renewalTtl: 0 },
+    ]
+    for (const owner of [service, other]) {
+      const row = aDocument(owner, 1, rootKid)
+      await store.transaction(async (tx) => {
+        await tx.uriDocuments.insert(row)
+        for (const one of promises) await tx.uriPromises.raise(owner.id, row.id, one)
+      })
+    }
+    const { uriPromises } = store.read
+    assert.equal(await uriPromises.longestRenewal(service.id), 60)
+    assert.equal(await uriPromises.longestRenewal('none'), 0)
+    assert.deepEqual(await uriPromises.get(service.id, 'j', 'a'), promises[3])
+    assert.equal(await uriPromises.get(service.id, 'j', 'b'), undefined)
+    await store.transaction((tx) => tx.uriPromises.prune(service.id, 99))
+    assert.deepEqual(await uriPromises.list(service.id), [promises[0], promises[2]])
+    assert.deepEqual(await uriPromises.list(other.id), promises)
+  })
 
   check('an issuer has one open rotation, and one that has ended stays as it is', async (store) => {
     await prepare(store)

@@ -37,16 +37,16 @@ test('ten thousand keys', BOUND, () => {
   assert.ok(performance.now() - started < 5000)
 })
 
-test('key pairs cost time, so that five hundred are enough', BOUND, () => {
+test('key pairs cost time, so that a hundred are enough', BOUND, () => {
   for (const alg of ['RS256', 'ES256', 'ES512']) {
-    const pairs = Array.from({ length: 501 }, (_, at) => ({ ...keyOf(alg), kid: `k${at}` }))
+    const pairs = Array.from({ length: 101 }, (_, at) => ({ ...keyOf(alg), kid: `k${at}` }))
     const started = performance.now()
     opened(documentWith(pairs.slice(1)))
     const took = performance.now() - started
     assert.ok(took < 3000, `${alg} took ${took} ms`)
     assert.equal(
       refusalOf(documentWith(pairs), 'strict'),
-      'invalid keyset: more than 500 key pairs',
+      'invalid keyset: more than 100 key pairs',
     )
     assert.equal(refusalOf(documentWith(pairs), 'compat'), undefined)
     assert.deepEqual(

@@ -215,7 +215,8 @@ test('keys are opened once, again after a commit that changed them, and never mo
     },
   }
   const history = createHistory({
-    ...{ context, seals, isReady: () => true, clockBehind: () => 0n },
+    ...{ context, seals, isReady: () => true, clockInDoubt: () => false },
+    clockBehind: () => 0n,
   })
   const directory = createDirectory({ context: { store } }, history)
   t.after(directory.close)

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
+import { SignJWT } from 'jose'
 import { createAeadProvider } from '../../src/kek/aead.ts'
 import { countingIds, MANAGEMENT_TOKEN, memoryStore, testClock, testServer } from '../server.ts'
 import { documentText, octKey, servicesWorld } from './services.ts'
@@ -98,6 +100,67 @@ test('product.md 5.3: a promise that covers each exp is on disk before the answe
     ),
   )
   assert.ok(((await promised())?.until ?? 0) >= 1_767_225_600 + 8000 + 29 * 700)
+})
+
+test('section 11: verify answers with the renewal of a cache, for who may sign', async (t) => {
+  const { ask, store, clock, token, events } = await servicesWorld(t)
+  await ask('PUT', '/demo/keys', { raw: documentText('studio-a', 'a', 'b') })
+  const sign = async (more: object) =>
+    (await ask('POST', '/demo/sign', { body: { uri: URI, ttl: '1h', kid: 'b', ...more } })).json.uri
+  const uri = await sign({ renewable: true, renewalTtl: '2h', renewalDepth: 1 })
+  const renew = (asked: object, by?: string) =>
+    ask('POST', '/demo/verify', {
+      body: { renew: true, ...asked },
+      ...(by !== undefined && { token: by }),
+    })
+
+  const { status, json } = await renew({ uri })
+  assert.deepEqual([status, json.code, json.renewal.path], [200, 200, '/video'])
+  assert.equal(json.renewal.setCookie, `URISigningPackage=${json.renewal.token}; Path=/video`)
+  const service = await store.read.deliveryServices.byXmlId('demo')
+  const promise = await store.read.uriPromises.get(service?.id ?? '', 'studio-a', 'a')
+  const now = Number(clock.now() / 1_000_000_000n)
+  assert.ok(promise && promise.until >= now + 7200 && promise.renewalTtl === 7200)
+
+  // The first token is over, and the renewed one goes on.
+  clock.advance('90m')
+  assert.equal((await renew({ uri })).json.renewal, null)
+  const cookies = json.renewal.setCookie.split(';')[0]
+  const again = await renew({ uri: URI, cookies })
+  assert.equal(again.json.code, 200)
+  assert.equal(Math.floor(again.json.claims.exp), now + 7200)
+  assert.notEqual(again.json.renewal.token, json.renewal.token)
+
+  assert.equal((await renew({ uri: await sign({}) })).json.renewal, null, 'it does not ask for one')
+  assert.ok(!('renewal' in (await ask('POST', '/demo/verify', { body: { uri } })).json))
+  const reader = await token({ grants: ['DELIVERY-SERVICE:READ@delivery-service:demo'] })
+  const refused = await renew({ uri: URI, cookies }, reader)
+  assert.equal(refused.json.detail, 'This needs DS-SECURITY-KEY:READ@delivery-service:demo')
+  assert.equal((await events(/^access\.denied$/)).length, 1)
+})
+
+test('section 11: no renewal outlives what may be promised, nor is one made without a private key', async (t) => {
+  const { ask } = await servicesWorld(t, { settings: { URI_SIGNING_VALIDATION: 'compat' } })
+  await ask('PUT', '/demo/keys', { raw: documentText('studio-a', 'a') })
+  const year = 366 * 86_400
+  // As an owner signs, who has the key and asks nobody.
+  const signed = async (cdniets: number) => {
+    const token = await new SignJWT({ cdniuc: `regex:${URI}`, cdniets, cdnistt: 1, cdniv: 1 })
+      .setProtectedHeader({ alg: 'HS256', kid: 'a' })
+      .setIssuer('studio-a')
+      .setExpirationTime(4_102_444_800)
+      .sign(Buffer.from(octKey('a').k, 'base64url'))
+    const body = { uri: `${URI}?URISigningPackage=${token}`, renew: true }
+    return (await ask('POST', '/demo/verify', { body })).json
+  }
+  assert.equal((await signed(year)).renewal.path, '/')
+  assert.equal((await signed(year + 1)).code, 'ttl_too_long')
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey
+  const renewing = { ...pair.export({ format: 'jwk' }), alg: 'ES256', kid: 'p' }
+  const raw = JSON.stringify({ 'studio-a': { renewal_kid: 'p', keys: [renewing, octKey('a')] } })
+  assert.equal((await ask('PUT', '/demo/keys', { raw })).status, 200)
+  const { code, renewal } = await signed(year)
+  assert.deepEqual([code, renewal], [200, null])
 })
 
 test('keys that are replaced stop signing with the commit, and a signer that raced is asked again', async (t) => {
