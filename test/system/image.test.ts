@@ -176,6 +176,6 @@ test('the image has the Node that is tested, opens the default port, and runs as
     assert.match(from?.rest ?? '', new RegExp(`^node:${major}-slim( AS build)?$`))
   }
   assert.match(only('USER'), /^[1-9]\d*:[1-9]\d*$/)
-  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
-  assert.match(readme, new RegExp(`KEYRINGD_PORT\\b.*\\b${only('EXPOSE')}\\b`))
+  const settings = readFileSync(join(ROOT, 'docs', 'settings.md'), 'utf8')
+  assert.match(settings, new RegExp(`KEYRINGD_PORT\\b.*\\b${only('EXPOSE')}\\b`))
 })
