@@ -11,12 +11,13 @@ import { createBearers } from './app/bearers.ts'
 import { dataApiOf, fixedSettings, trustOf } from './app/data-api.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
 import { checkSwitchedOn, externalSecurityOf } from './app/external-security.ts'
+import { remoteSets } from './app/remote-sets.ts'
 import { trafficOpsOf } from './app/traffic-ops.ts'
 import { uriSigningOf } from './app/uri-signing.ts'
 import type { Config } from './config.ts'
 import type { Context } from './context.ts'
 import { bareText } from './data-api/errors.ts'
-import { dataApiRoutes } from './data-api/routes.ts'
+import { dataApiKeysRoutes, dataApiRoutes } from './data-api/routes.ts'
 import { createDataApi, type DataApi } from './data-api/service.ts'
 import { joinIssuer } from './discovery/configuration.ts'
 import { createDirectAnswer } from './discovery/prebuilt.ts'
@@ -306,9 +307,10 @@ export async function createApp(options: AppOptions): Promise<Server> {
     await own.register(accessRoutes(access))
     await own.register(tenantRoutes(access))
     await own.register(userRoutes(access))
-    await own.register(ringRoutes(keyring))
+    await own.register(ringRoutes(keyring, () => remoteSets(remote, dataApi)))
     await own.register(roleGrantRoutes(access.roleGrants))
     await own.register(settingsRoutes(settings))
+    await own.register(dataApiKeysRoutes(dataApi))
     await own.register(
       tokenRoutes(keyring, {
         ...{ identity: identitySource(slice), dataApi: dataApi.verify },

@@ -72,6 +72,7 @@ export interface StatusAnswer {
   quarantined: string[]
   damaged: string[]
   rings: { name: string; warnings: string[] }[]
+  remoteSets: { source: string; host: string; keys: number; lastError: string | null }[]
 }
 
 /** One of a list of identities; about one alone the answer wraps it. */

@@ -49,7 +49,7 @@ export async function checkStatus(client: Client): Promise<Finding[]> {
   if (answer.status !== 200 || !isStatus(status)) {
     return [fail(`/v1/status answers ${answer.status} and no state`, "see the server's log")]
   }
-  const { clockJump, quarantined, damaged, rings } = status
+  const { clockJump, quarantined, damaged, rings, remoteSets } = status
   const findings = [
     ...quarantined.map((kid) =>
       fail(`No KEK opens root key ${kid}`, 'give the server the KEK that wrapped it'),
@@ -63,9 +63,16 @@ export async function checkStatus(client: Client): Promise<Finding[]> {
         warn(`Ring ${name}: ${one}`, `see what holds old keys: keyringd keys plan -ring ${name}`),
       ),
     ),
+    ...remoteSets.filter(({ lastError }) => lastError !== null).map(failing),
   ]
   return findings.length > 0 ? findings : [ok(`The keys of ${rings.length} rings are well`)]
 }
+
+const failing = ({ source, host, keys, lastError }: StatusAnswer['remoteSets'][number]): Finding =>
+  warn(
+    `The key set at ${host} (of ${source}) was not updated: ${lastError}`,
+    keys > 0 ? 'until it is, its last keys count' : 'until it is, none of its tokens counts',
+  )
 
 const jumped = ({ seenAt, byMs }: { seenAt: string; byMs: number }): Finding =>
   warn(
@@ -154,7 +161,11 @@ function members({ text }: Answer): Record<string, unknown> {
 }
 
 const isStatus = (value: object): value is StatusAnswer =>
-  'rings' in value && Array.isArray(value.rings) && 'quarantined' in value && 'damaged' in value
+  'rings' in value &&
+  Array.isArray(value.rings) &&
+  'quarantined' in value &&
+  'damaged' in value &&
+  'remoteSets' in value
 
 function kidsOf(answer: Answer): string[] | undefined {
   const { keys } = members(answer)

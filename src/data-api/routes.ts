@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Problem } from '../errors.ts'
+import { NoContent } from '../http/fields.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
 import type { App, Routes } from '../http/server.ts'
 import { bareText } from './errors.ts'
@@ -104,6 +105,27 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
         }
       },
       { prefix: '/api' },
+    )
+  }
+}
+
+/** Our own `DELETE /v1/data-api/keys`; to be registered inside the scope of our own routes. */
+export function dataApiKeysRoutes(dataApi: Pick<DataApi, 'drop'>): Routes {
+  return async (app) => {
+    app.delete(
+      '/v1/data-api/keys',
+      {
+        config: { capability: 'data-api-admin' },
+        schema: {
+          ...{ tags: ['data-api'], operationId: 'dropDataApiKeys' },
+          summary: 'Trusts no JWK Set on the data API until the next jwks_setup',
+          response: { 204: NoContent },
+        },
+      },
+      async ({ principal }, reply) => {
+        await dataApi.drop(principal)
+        return reply.code(204).send()
+      },
     )
   }
 }

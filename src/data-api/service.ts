@@ -137,7 +137,8 @@ export function createDataApi(parts: DataApiParts) {
   }
 
   return {
-    ...{ update: updates.update, tick: updates.tick, load: updates.load, status: updates.status },
+    ...{ update: updates.update, drop: updates.drop },
+    ...{ tick: updates.tick, load: updates.load, status: updates.status },
 
     /** Every check of a token, by name; issues and counts nothing. */
     async verify(token: string): Promise<NamedVerdict> {

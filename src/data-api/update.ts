@@ -52,15 +52,15 @@ export function createUpdates(parts: UpdateParts) {
   }
   let active: ActiveSet | undefined
   let running: { url: string; caCert: string; done: Promise<void> } | undefined
-  /** Of the last attempt, or of the start; by monotonic clock. */
+  /** Of the last attempt, or of the set that was kept over a restart; by monotonic clock. */
   let attemptedAt = 0n
   let lastError: string | undefined
   let timer: NodeJS.Timeout | undefined
   let closed = false
   const listeners = new Set<() => void>()
 
-  function activate(keys: DataApiKeys, url: string, fetchedAt: Instant): void {
-    active = { ...keys, url, fetchedAt }
+  function trust(set: ActiveSet | undefined): void {
+    active = set
     for (const listener of listeners) listener()
   }
 
@@ -78,7 +78,7 @@ export function createUpdates(parts: UpdateParts) {
         detail: { keys: keys.keys.length, ignored: keys.ignored, changed: isNew },
       })
     })
-    activate(keys, url, fetchedAt)
+    trust({ ...keys, url, fetchedAt })
     lastError = undefined
   }
 
@@ -114,6 +114,20 @@ export function createUpdates(parts: UpdateParts) {
       })
     running = { url, caCert, done }
     return done
+  }
+
+  async function forget(principal: Principal): Promise<void> {
+    const known = active
+    await store.transaction(async (tx) => {
+      await tx.dataApiKeys.delete()
+      await tx.audit.append({
+        ...{ type: 'data-api.keys-dropped', principal: principal.id },
+        ...{ subject: known ? hostOf(known.url) : '', detail: { keys: known?.keys.length ?? 0 } },
+      })
+    })
+    trust(undefined)
+    lastError = undefined
+    clearTimeout(timer)
   }
 
   /** The reason stays in the log: it may hold words of the other side. */
@@ -176,6 +190,16 @@ export function createUpdates(parts: UpdateParts) {
       }
     },
 
+    /** Trusts no set until the next update, which nothing but a call begins. */
+    async drop(principal: Principal): Promise<void> {
+      while (running) await running.done.catch(() => undefined)
+      const done = forget(principal).finally(() => {
+        running = undefined
+      })
+      running = { url: '', caCert: '', done }
+      return done
+    },
+
     active: (): ActiveSet | undefined => active,
 
     /** Calls `listener` after the set was replaced. */
@@ -186,10 +210,13 @@ export function createUpdates(parts: UpdateParts) {
     /** Trusts again what was trusted before the restart, and begins to update it. */
     async load(): Promise<void> {
       const row = await store.read.dataApiKeys.get()
-      attemptedAt = monotonic()
       if (!row) return
+      // A server that is often restarted updates as often as one that is not. A wall clock that was set back tells no age.
+      const age = now() - fromMillis(row.fetchedAt)
+      attemptedAt = monotonic() - (age > 0n ? age : 0n)
       try {
-        activate(await readKeys(Buffer.from(row.body), isOurs), row.url, fromMillis(row.fetchedAt))
+        const keys = await readKeys(Buffer.from(row.body), isOurs)
+        trust({ ...keys, url: row.url, fetchedAt: fromMillis(row.fetchedAt) })
       } catch (error) {
         log.error({ err: error }, 'the kept key set of the data API is not acceptable any more')
       }
@@ -201,6 +228,9 @@ export function createUpdates(parts: UpdateParts) {
     status: () => ({
       ...{ host: active && hostOf(active.url), fetchedAt: active?.fetchedAt, lastError },
       ...{ keys: active?.keys.length ?? 0, ignored: active?.ignored ?? 0 },
+      // The wall clock at the time of the next timed update; undefined: there is none to come.
+      nextAttemptAt:
+        active && interval() > 0n ? now() + attemptedAt + interval() - monotonic() : undefined,
     }),
 
     async close(): Promise<void> {

@@ -273,7 +273,7 @@ export function createKeyring(options: KeyringOptions) {
       }))
     },
 
-    async status(): Promise<StatusDocument> {
+    async status(): Promise<Omit<StatusDocument, 'remoteSets'>> {
       const jump = scheduler.clockJump()
       const next = new Map((await this.nextSteps()).map(({ ring, steps }) => [ring, steps[0]]))
       const waits = waitingFor()

@@ -14,6 +14,7 @@ import {
   ProfileDocument,
   ProfileList,
   ProfileParams,
+  type RemoteSetDocument,
   RingCreate,
   RingDocument,
   RingList,
@@ -31,7 +32,7 @@ export const onRing = (request: FastifyRequest): Resource => ({
 const needs = (capability: string) => ({ config: { capability: { capability, on: onRing } } })
 
 /** Our own ring API: `/v1/rings`, `/v1/status`; to be registered inside the scope of our own routes. */
-export function ringRoutes(keyring: Keyring): Routes {
+export function ringRoutes(keyring: Keyring, remoteSets: () => RemoteSetDocument[]): Routes {
   const tags = ['rings']
 
   return async (app) => {
@@ -44,7 +45,7 @@ export function ringRoutes(keyring: Keyring): Routes {
           response: { 200: StatusDocument },
         },
       },
-      async () => keyring.status(),
+      async () => ({ ...(await keyring.status()), remoteSets: remoteSets() }),
     )
 
     app.post(

@@ -231,6 +231,18 @@ export const ProfileDocument = z
 
 export const ProfileList = z.object({ profiles: z.array(ProfileDocument) })
 
+export const RemoteSetDocument = z
+  .object({
+    source: z.string().describe('`jwks_setup`, or the id of the configuration that names it'),
+    host: z.string(),
+    keys: z.int(),
+    ignored: z.int().describe('Entries of the set that cannot be used'),
+    fetchedAt: time(),
+    lastError: z.string().nullable().describe('null: the last attempt went well'),
+    nextAttemptAt: time().describe('From when on it may be fetched again'),
+  })
+  .meta({ id: 'RemoteSet' })
+
 export const StatusDocument = z
   .object({
     ready: z.boolean(),
@@ -255,6 +267,9 @@ export const StatusDocument = z
         warnings: z.array(z.string()),
       }),
     ),
+    remoteSets: z
+      .array(RemoteSetDocument)
+      .describe('JWK Sets of others that tokens are checked with; failing ones first, at most 100'),
   })
   .meta({ id: 'Status' })
 
@@ -262,6 +277,7 @@ export const StatusDocument = z
 export type KeyDocument = z.input<typeof KeyDocument>
 export type PlanStep = z.input<typeof PlanStep>
 export type ProfileDocument = z.input<typeof ProfileDocument>
+export type RemoteSetDocument = z.input<typeof RemoteSetDocument>
 export type RingDocument = z.input<typeof RingDocument>
 export type RotateBody = z.output<typeof RotateBody>
 export type StatusDocument = z.input<typeof StatusDocument>

@@ -27,6 +27,10 @@ export function dataApiKeysQueries(db: Kysely<Tables>) {
         .onConflict((conflict) => conflict.column('singleton').doUpdateSet(row))
         .execute()
     },
+
+    async delete(): Promise<void> {
+      await db.deleteFrom('data_api_keys').execute()
+    },
   }
 }
 

@@ -202,3 +202,74 @@ function authority(t: TestContext) {
     server: { cert: readFileSync(at('crt')), key: readFileSync(at('key')) },
   }
 }
+
+test('section 6: a restart does not put the timed refresh off', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'keyringd-data-api-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const [a, b] = [aSigner('a'), aSigner('b')]
+  const clock = testClock()
+  const file = join(folder, 'k.db')
+  const first = await memoryStore(clock, countingIds(1_000_000), file)
+  const world = await setUp(t, [a], { store: first, clock })
+  await world.close()
+  await first.close()
+  clock.advance('59m59s')
+  const second = await memoryStore(clock, countingIds(2_000_000), file)
+  t.after(() => second.close())
+  const again = await dataApiWorld(t, { store: second, clock })
+  world.serve(b)
+  await again.dataApi.tick()
+  const due = again.dataApi.status().nextAttemptAt ?? 0n
+  // What is kept has whole milliseconds.
+  assert.equal(due / 1_000_000n, clock.now() / 1_000_000n + 1000n)
+  assert.equal((await again.verify(await a.sign({ exp: 4_000_000_000 }))).valid, true)
+  clock.advance('1s')
+  await again.dataApi.tick()
+  assert.equal((await again.verify(await b.sign({ exp: 4_000_000_000 }))).valid, true)
+})
+
+test('a set that is dropped is trusted no more, over a restart too, until the next call', async (t) => {
+  const a = aSigner('a')
+  const world = await setUp(t, [a])
+  const token = await a.sign({ exp: 4_000_000_000 })
+  assert.equal((await world.bearer(token))[0], 200)
+  const status = async () => (await world.call('GET', '/v1/status')).json.remoteSets
+  const [before] = await status()
+  assert.deepEqual(
+    [before.source, before.host, before.keys],
+    ['jwks_setup', `127.0.0.1:${world.issuer.port}`, 1],
+  )
+  assert.equal(before.lastError, null)
+
+  const drop = () => world.call('DELETE', '/v1/data-api/keys')
+  assert.equal((await drop()).status, 204)
+  assert.equal((await world.bearer(token))[0], 401)
+  assert.equal(await world.store.read.dataApiKeys.get(), undefined)
+  assert.deepEqual(await status(), [])
+  world.clock.advance('2h')
+  await world.dataApi.tick()
+  assert.equal((await world.bearer(token))[0], 401)
+  assert.equal((await world.ask(AS_ROOT)).status, 200)
+  assert.equal((await world.bearer(token))[0], 200)
+
+  // One that runs is waited for: what it fetched is dropped as well.
+  const { promise: asked, resolve } = Promise.withResolvers<() => void>()
+  world.issuer.answer((_, response) => resolve(() => response.end(setOf(a))))
+  const call = world.ask(AS_ROOT)
+  const answer = await asked
+  const dropping = drop()
+  answer()
+  assert.deepEqual([(await call).status, (await dropping).status], [200, 204])
+  assert.equal((await world.bearer(token))[0], 401)
+
+  world.issuer.answer((_, response) => response.writeHead(500).end())
+  await world.ask(AS_ROOT)
+  const [failed] = await status()
+  assert.match(failed.lastError, /500/)
+  const rows = await world.store.read.audit.list(0n, 1000)
+  const dropped = rows.filter(({ type }) => type === 'data-api.keys-dropped')
+  assert.deepEqual(
+    dropped.map(({ principal, detail }) => [principal, JSON.parse(detail)]),
+    Array(2).fill(['token:management', { keys: 1 }]),
+  )
+})
