@@ -366,6 +366,7 @@ export async function createApp(options: AppOptions): Promise<Server> {
       externalSecurity.close()
       await keyring.close()
       slice.close()
+      settings.close()
       access.close()
     },
   }

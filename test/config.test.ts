@@ -289,6 +289,39 @@ test('without an issuer, a loopback host in safe mode is its own', () => {
   assert.equal(issuerOf(tls, 1), 'https://127.0.0.1:1')
 })
 
+test('jwks-setup contract, section 8: its settings by the same names; unset, they are for run time', () => {
+  const names = [
+    ...['jwksEndpoint', 'jwksIssuer', 'jwksUsernameField', 'jwksRequireAudience'],
+    ...['jwksUpdateInterval', 'jwksSslCaCertificate', 'jwtAuthConfigFile'],
+    ...['httpApi', 'httpApiPoolCapacity', 'externalSecurity'],
+  ] as const
+  const unset = parse({})
+  for (const name of names) assert.equal(unset[name], undefined, name)
+  const given = parse({
+    ...{ JWKS_ENDPOINT: 'https://id.test/jwks.json', JWKS_ISSUER: 'https://id.test/' },
+    ...{ JWKS_USERNAME_FIELD: 'login', JWKS_REQUIRE_AUDIENCE: 'api', JWKS_UPDATE_INTERVAL: '0' },
+    ...{ JWT_AUTH_CONFIG_FILE: '~/keys.json', HTTP_API: 'false', HTTP_API_POOL_CAPACITY: '1' },
+    EXTERNAL_SECURITY: 'a , b c',
+  })
+  assert.deepEqual(
+    names.map((name) => given[name]),
+    [
+      ...['https://id.test/jwks.json', 'https://id.test/', 'login', 'api', 0, undefined],
+      ...['/home/me/keys.json', false, 1, ['a', 'b c']],
+    ],
+  )
+  const bad: Record<string, string>[] = [
+    ...[{ JWKS_ENDPOINT: 'file:///etc/passwd' }, { JWKS_ENDPOINT: 'https://u:p@a.test/' }],
+    ...[{ JWKS_ENDPOINT: `https://a.test/${'x'.repeat(2048)}` }, { JWKS_ISSUER: 'a\nb' }],
+    ...[{ JWKS_USERNAME_FIELD: 'x'.repeat(2049) }, { JWKS_UPDATE_INTERVAL: '-1' }],
+    ...[{ JWKS_UPDATE_INTERVAL: '2678401' }, { JWKS_UPDATE_INTERVAL: '1h' }],
+    ...[{ JWKS_SSL_CA_CERTIFICATE: 'x' }, { HTTP_API: 'maybe' }, { HTTP_API_POOL_CAPACITY: '0' }],
+    ...[{ HTTP_API_POOL_CAPACITY: '65537' }, { EXTERNAL_SECURITY: 'a,,b' }],
+    { EXTERNAL_SECURITY: 'x'.repeat(256) },
+  ]
+  for (const settings of bad) assert.equal(faults(settings).length, 1, JSON.stringify(settings))
+})
+
 test('values with a structure are checked down to their parts', () => {
   const good = parse({
     HTTP_API_RESPONSE_HEADERS: '{"X-Frame-Options":"DENY"}',

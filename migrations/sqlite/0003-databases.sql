@@ -18,4 +18,17 @@ CREATE TABLE data_api_keys (
   fetched_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX role_grants_name ON role_grants (external_security_id, external_name);
+-- Made anew: one name may mean the same role in several tenants, which do not see each other. Nothing has written to it yet.
+DROP TABLE role_grants;
+
+CREATE TABLE role_grants (
+  id TEXT PRIMARY KEY,
+  external_security_id TEXT NOT NULL REFERENCES external_securities (id) ON DELETE CASCADE,
+  external_name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  tenant_id TEXT REFERENCES tenants (id) ON DELETE RESTRICT,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX role_grants_once
+  ON role_grants (external_security_id, external_name, role, coalesce(tenant_id, ''));

@@ -3,7 +3,7 @@ import { anonymous, type Context, type Principal } from '../context.ts'
 import { isProblem } from '../errors.ts'
 import { MINUTE } from '../time.ts'
 import type { Authenticated } from './authenticate.ts'
-import type { UserAccount } from './logins.ts'
+import type { Limiter, UserAccount } from './logins.ts'
 
 // A name and a password in every request (RFC 7617). The password is hashed for the first one only.
 
@@ -33,12 +33,13 @@ export function parseBasic(authorization: string): { name: string; password: str
 
 export interface BasicParts {
   context: Pick<Context, 'store' | 'monotonic'>
+  limiter: Pick<Limiter, 'check'>
   /** @throws Problem `credentials_wrong`, `rate_limited`, `overloaded` */
   verifyPassword(name: string, password: string, address: string): Promise<UserAccount>
   principalOf(userId: string): Promise<Principal | undefined>
 }
 
-export function createBasic({ context, verifyPassword, principalOf }: BasicParts) {
+export function createBasic({ context, limiter, verifyPassword, principalOf }: BasicParts) {
   const { store, monotonic } = context
   /** Of this process alone: what is kept of a credential is good for nothing else. */
   const key = randomBytes(32)
@@ -55,7 +56,11 @@ export function createBasic({ context, verifyPassword, principalOf }: BasicParts
   async function userOf(authorization: string, address: string): Promise<string | undefined> {
     const mark = createHmac('sha256', key).update(authorization).digest('base64')
     const known = remembered.get(mark)
-    if (known && monotonic() < known.until) return known.userId
+    if (known && monotonic() < known.until) {
+      // Else who has failed too often could go on to guess, at no cost, until one guess is answered for.
+      limiter.check(known.userId, address)
+      return known.userId
+    }
     const credential = parseBasic(authorization)
     if (!credential) return undefined
     const name = `${generation} ${address} ${mark}`

@@ -8,7 +8,7 @@ import type { UserRow } from '../store/users.ts'
 import { toMillis } from '../time.ts'
 import type { Authenticated } from './authenticate.ts'
 import { type DigestCredential, parseDigest } from './digest-header.ts'
-import { createNonces, type Nonces } from './digest-nonce.ts'
+import { createNonces, NONCE_TTL, type Nonces } from './digest-nonce.ts'
 import type { Limiter } from './logins.ts'
 
 // HTTP Digest (RFC 2617, MD5 and `auth`): what the imitated server offers, so what its clients speak. What is kept of a
@@ -78,11 +78,14 @@ export function createDigest(parts: DigestParts) {
     return nonces
   }
 
+  const rowOf = async (name: string): Promise<UserRow | undefined> =>
+    name.length <= MAX_NAME ? store.read.users.byName(name) : undefined
+
   async function find(name: string): Promise<Known | undefined> {
     const known = remembered.get(name)
     if (known) return known
     const before = generation
-    const row = name.length <= MAX_NAME ? await store.read.users.byName(name) : undefined
+    const row = await rowOf(name)
     if (!row?.digest) return undefined
     const { sealed, rootKid } = row.digest
     const ha1 = Buffer.from(seals.unseal(rootKid, placeOf(row), sealed)).toString()
@@ -121,8 +124,13 @@ export function createDigest(parts: DigestParts) {
     const given = parseDigest(asked.authorization)
     if (!given) return NOBODY
     const { make: _, endOf, opaque } = await prepare()
+    const isRemembered = remembered.has(given.username)
     const known = await find(given.username)
-    if (!(await isRight(asked, given, known)) || !known) return NOBODY
+    if (!(await isRight(asked, given, known)) || !known) {
+      // A name that there is not was looked up: one that is remembered takes as long.
+      if (isRemembered) await rowOf(given.username)
+      return NOBODY
+    }
     if (given.opaque !== undefined && given.opaque !== opaque) return NOBODY
     const expiresAt = endOf(given.nonce, now())
     if (expiresAt === undefined) return STALE
@@ -173,9 +181,12 @@ export function createDigest(parts: DigestParts) {
       return `Digest realm="${REALM}", qop="auth", nonce="${nonces.make(now())}", opaque="${nonces.opaque}"${stale}`
     },
 
-    /** Forgets counters of nonces that have ended. */
+    /**
+     * Forgets counters of nonces that have ended, and would have even if the clock were set back a little: a nonce that
+     * counted again without its counters could be used twice.
+     */
     async prune(): Promise<void> {
-      await store.grouped((tx) => tx.digestUses.pruneBefore(now()))
+      await store.grouped((tx) => tx.digestUses.pruneBefore(now() - NONCE_TTL))
     },
 
     /** Stops listening to the store. */

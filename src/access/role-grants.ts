@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Context, Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { RoleGrantRow } from '../store/role-grants.ts'
@@ -52,17 +53,56 @@ export function createRoleGrants({ store, now, newId }: Context) {
   }
 
   /**
-   * The roles of one tenant, joined. Roles that are bound to different tenants cannot be one principal: joined, each would
-   * reach into the tenants of the others. Then none of them counts.
+   * The roles of the outermost tenant, joined. Roles that are bound to different tenants cannot be one principal: joined,
+   * each would reach into the tenants of the others. Those further in are left out, so that a grant within a tenant takes
+   * nothing away beyond it; where no tenant contains all others, none of the roles counts.
    */
   function held(rows: readonly RoleGrantRow[], names: Names): Held | undefined {
-    const [first, ...others] = rows
-    if (!first || others.some(({ tenantId }) => tenantId !== first.tenantId)) return undefined
-    const tenant = names.tenantName(first.tenantId)
+    const bound = new Map(rows.map(({ tenantId }) => [tenantId, names.tenantName(tenantId)]))
     // Without a name it would be bound to none, and see all.
-    if (first.tenantId !== undefined && tenant === undefined) return undefined
-    const grants = rows.flatMap(({ role }) => (isRole(role) ? grantsOf(role, []) : []))
+    if ([...bound].some(([id, name]) => id !== undefined && name === undefined)) return undefined
+    const outermost = [...bound].filter(([, outer]) =>
+      [...bound.values()].every((inner) => contains(names.tenants, outer, inner)),
+    )
+    if (outermost.length === 0) return undefined
+    const ids = new Set(outermost.map(([id]) => id))
+    const counting = rows.filter(({ tenantId }) => ids.has(tenantId))
+    const grants = counting.flatMap(({ role }) => (isRole(role) ? grantsOf(role, []) : []))
+    // The root and no tenant are both all of them.
+    const tenant = outermost.map(([, name]) => name).find((name) => name !== undefined)
     return { role: undefined, grants, tenant }
+  }
+
+  /**
+   * Who writes the keys of a configuration can make its users: he must have all that its grants give, and as it is
+   * bound to no tenant, neither may he. Undefined: a configuration that has no grants yet, or none that matter.
+   * @throws Problem `privilege_boundary`
+   */
+  async function boundary(
+    tx: Tx,
+    principal: Principal,
+    configurationId: string | undefined,
+  ): Promise<void> {
+    const names = await readNames(tx)
+    checkBoundary(principal, names, { role: undefined, grants: [], tenant: undefined })
+    if (configurationId === undefined) return
+    for (const { role, tenantId } of await tx.roleGrants.ofConfiguration(configurationId)) {
+      const tenant = names.tenantName(tenantId)
+      checkBoundary(principal, names, { role, grants: [], tenant })
+    }
+  }
+
+  async function end(
+    tx: Tx,
+    principal: Principal,
+    { id, externalName, role }: RoleGrantRow,
+    externalSecurity: string,
+  ): Promise<void> {
+    await tx.roleGrants.delete(id)
+    await tx.audit.append({
+      ...{ type: 'role-grant.deleted', subject: id, principal: principal.id },
+      detail: { externalSecurity, externalName, role },
+    })
   }
 
   return {
@@ -79,14 +119,12 @@ export function createRoleGrants({ store, now, newId }: Context) {
         const configuration = await tx.externalSecurities.byName(externalSecurity)
         if (!configuration) throw unknown(externalSecurity)
         const { id: externalSecurityId } = configuration
-        if (await tx.roleGrants.find(externalSecurityId, externalName, role)) {
+        const tenantId = tenant === undefined ? undefined : names.tenantId(tenant)
+        const grant = { externalSecurityId, externalName, role, tenantId }
+        if (await tx.roleGrants.find(grant)) {
           throw new Problem('name_taken', 'There is such a role grant already')
         }
-        const tenantId = tenant === undefined ? undefined : names.tenantId(tenant)
-        const row: RoleGrantRow = {
-          ...{ id: newId(), externalSecurityId, externalName, role, tenantId },
-          createdAt: toMillis(now()),
-        }
+        const row: RoleGrantRow = { id: newId(), ...grant, createdAt: toMillis(now()) }
         await tx.roleGrants.insert(row)
         const description = describe(row, externalSecurity, names)
         const { id, createdAt: _, ...detail } = description
@@ -115,45 +153,34 @@ export function createRoleGrants({ store, now, newId }: Context) {
         const { row, names } = await visible(tx, principal, id)
         const tenant = names.tenantName(row.tenantId)
         checkBoundary(principal, names, { role: row.role, grants: [], tenant })
-        const externalSecurity = await named(tx, row.externalSecurityId)
-        await tx.roleGrants.delete(id)
-        const { externalName, role } = row
-        await tx.audit.append({
-          ...{ type: 'role-grant.deleted', subject: id, principal: principal.id },
-          detail: { externalSecurity, externalName, role },
-        })
+        await end(tx, principal, row, await named(tx, row.externalSecurityId))
       })
     },
 
-    /**
-     * Who writes the keys of a configuration can make its users: he must have all that its grants give, and as it is
-     * bound to no tenant, neither may he. Undefined: a configuration that has no grants yet, or none that matter.
-     * @throws Problem `privilege_boundary`
-     */
-    async checkBoundary(
+    /** Ends all of a configuration that goes. @throws Problem `privilege_boundary` */
+    async endAll(
       tx: Tx,
       principal: Principal,
-      configurationId: string | undefined,
+      { id, name }: { id: string; name: string },
     ): Promise<void> {
-      const names = await readNames(tx)
-      checkBoundary(principal, names, { role: undefined, grants: [], tenant: undefined })
-      if (configurationId === undefined) return
-      for (const { role, tenantId } of await tx.roleGrants.ofConfiguration(configurationId)) {
-        const tenant = names.tenantName(tenantId)
-        checkBoundary(principal, names, { role, grants: [], tenant })
-      }
+      await boundary(tx, principal, id)
+      for (const row of await tx.roleGrants.ofConfiguration(id)) await end(tx, principal, row, name)
     },
+
+    checkBoundary: boundary,
 
     /** Who a user of a configuration is here; without a role that counts, somebody who may nothing. */
     async principalOf({ configuration, user, roles }: ExternalUser): Promise<Principal> {
-      const wanted = [...new Set(roles.slice(0, MAX_ROLES))].sort()
-      const key = JSON.stringify([configuration.id, user, wanted])
+      const wanted = new Set(roles.slice(0, MAX_ROLES))
+      // Its hash: what a token holds may be long, and many are remembered.
+      const text = JSON.stringify([configuration.id, user, ...[...wanted].sort()])
+      const key = hash('sha256', text, 'base64')
       const known = remembered.get(key)
       if (known) return known
       const before = generation
       const { read } = store
       const rows = await read.roleGrants.ofConfiguration(configuration.id)
-      const granted = rows.filter(({ externalName }) => wanted.includes(externalName))
+      const granted = rows.filter(({ externalName }) => wanted.has(externalName))
       const rights = held(granted, await readNames(read))
       const grants = rights?.grants ?? []
       const principal: Principal = {

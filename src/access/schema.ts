@@ -144,7 +144,12 @@ export const RoleGrantCreate = z
       .min(1)
       .max(255)
       .describe('Name of the configuration that the tokens verify against'),
-    externalName: z.string().min(1).max(512).describe('The role as tokens name it'),
+    externalName: z
+      .string()
+      .min(1)
+      .max(512)
+      .refine((name) => !/[\p{Cc}\p{Cs}]/u.test(name), 'Expected text on one line')
+      .describe('The role as tokens name it'),
     role: RoleField,
     tenant,
   })

@@ -81,7 +81,12 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
   const sessions = createSessions({ context, principalOf })
   const { seals = NO_SEALS, digestSecret = notReady } = options
   const users = createUsers({ context, passwords, minLength: minPasswordLength, seals })
-  const basic = createBasic({ context, verifyPassword: logins.verifyPassword, principalOf })
+  const basic = createBasic({
+    context,
+    limiter,
+    verifyPassword: logins.verifyPassword,
+    principalOf,
+  })
   const digest = createDigest({ context, seals, secret: digestSecret, limiter, principalOf })
   const roleGrants = createRoleGrants(context)
   let timer: NodeJS.Timeout | undefined

@@ -19,7 +19,10 @@ export function externalSecurityOf(sources: ExternalSecuritySources): ExternalSe
   const { context, access, keyring, remote } = sources
   return {
     ...{ context, seals: keyring.own, remote },
-    rights: { checkBoundary: access.roleGrants.checkBoundary },
+    rights: {
+      checkBoundary: access.roleGrants.checkBoundary,
+      endGrants: access.roleGrants.endAll,
+    },
     isOurs: keyring.own.isOurs,
     isSwitchedOn: (name) => sources.switchedOn().includes(name),
     check: keyring.own.check,

@@ -46,6 +46,8 @@ export interface BoundaryRights {
    * @throws Problem `privilege_boundary`
    */
   checkBoundary(tx: Tx, principal: Principal, configurationId: string | undefined): Promise<void>
+  /** Ends the role grants of a configuration that goes. @throws Problem `privilege_boundary` */
+  endGrants(tx: Tx, principal: Principal, of: { id: string; name: string }): Promise<void>
 }
 
 /** Who a token is of; what his roles mean here is for others to say. */
@@ -205,7 +207,7 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
     async delete(principal: Principal, ref: string): Promise<void> {
       const id = await store.transaction(async (tx) => {
         const row = await findOr(tx, ref, 'external_security_not_found')
-        await rights.checkBoundary(tx, principal, undefined)
+        await rights.endGrants(tx, principal, row)
         if (isSwitchedOn(row.name)) {
           const reason =
             'The external security authenticates here; take it out of the setting first'

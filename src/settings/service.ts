@@ -1,5 +1,6 @@
 import type { Context, Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
+import type { AuditEvent } from '../store/audit.ts'
 import type { Tx } from '../store/store.ts'
 import {
   DEFINITIONS,
@@ -18,7 +19,7 @@ export interface SettingsParts {
   context: Pick<Context, 'store' | 'log'>
   /** What the environment gives; read-only. */
   fixed: Partial<{ [N in SettingName]: SettingValue<N> | undefined }>
-  /** More to say of a value than its form, and of who sets it: throws what is wrong. */
+  /** More to say of a value than its form, and of who sets it: throws what is wrong. Called outside a transaction. */
   validate?: Partial<{
     [N in SettingName]: (value: SettingValue<N>, principal: Principal) => Promise<void>
   }>
@@ -41,17 +42,39 @@ const NEEDS: Record<SettingClass, string> = { trust: 'access-manage', operationa
 export const neededFor = (name: unknown): string =>
   NEEDS[typeof name === 'string' && isSettingName(name) ? DEFINITIONS[name].class : 'operational']
 
+/** Committed events after which what `validate` said of a value may be wrong. */
+const STALE = /^(?:user|role-grant|external-security|jwt-secret|tenant)\./
+/** How often a value is looked at anew because of them. */
+const ATTEMPTS = 5
+
+/** @throws Problem `config_invalid` with every value of the environment that is no good, one a line */
 export function createSettings({ context, fixed, validate = {} }: SettingsParts) {
   const { store, log } = context
+  const given = readFixed(fixed)
   let stored = new Map<SettingName, unknown>()
   const listeners = new Set<(name: SettingName) => void>()
+  /** By the event that its transaction records: what counts once that is committed, and not before. */
+  const written = new WeakMap<AuditEvent, Change>()
+  let generation = 0
+
+  const stop = store.onCommit((events) => {
+    for (const event of events) {
+      if (STALE.test(event.type)) generation++
+      const done = written.get(event)
+      if (!done) continue
+      const { name, value } = done
+      if (value === undefined) stored.delete(name)
+      else stored.set(name, value)
+      tell(name)
+    }
+  })
 
   const definitionOf = (name: SettingName): Definition => DEFINITIONS[name]
-  const fixedOf = (name: SettingName): unknown => fixed[name]
+  const fixedOf = (name: SettingName): unknown => given.get(name)
 
   function current(name: SettingName): unknown {
-    const given = fixedOf(name)
-    if (given !== undefined) return given
+    const value = fixedOf(name)
+    if (value !== undefined) return value
     return stored.has(name) ? stored.get(name) : definitionOf(name).default
   }
 
@@ -69,8 +92,8 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
   }
 
   /** @throws Problem `setting_not_found`, `setting_fixed` */
-  function changeable(given: string): SettingName {
-    const name = named(given)
+  function changeable(text: string): SettingName {
+    const name = named(text)
     if (fixedOf(name) === undefined) return name
     const detail = `KEYRINGD_${name.toUpperCase()} gives this setting; change it there`
     throw new Problem('setting_fixed', detail)
@@ -80,20 +103,35 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
     for (const listener of listeners) listener(name)
   }
 
-  const check = async (name: SettingName, value: unknown, principal: Principal): Promise<void> =>
-    validate[name]?.(value as never, principal)
+  /**
+   * Writes what `validate` lets pass as things are in the transaction itself: what it looked at may have been another a
+   * moment before, and nothing that was deleted meanwhile is trusted.
+   */
+  async function change(principal: Principal, wanted: Change): Promise<SettingDescription> {
+    const { name, value = definitionOf(name).default } = wanted
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const asOf = generation
+      await validate[name]?.(value as never, principal)
+      const isDone = await store.transaction(async (tx) => {
+        if (asOf !== generation) return false
+        await write(tx, principal, wanted)
+        return true
+      })
+      if (isDone) return describe(name)
+    }
+    throw new Problem('overloaded', 'What the setting depends on is being changed; try again')
+  }
 
-  async function record(
-    tx: Tx,
-    principal: Principal,
-    name: SettingName,
-    value: unknown,
-  ): Promise<void> {
-    const { isShown } = definitionOf(name)
-    await tx.audit.append({
+  async function write(tx: Tx, principal: Principal, wanted: Change): Promise<void> {
+    const { name, value } = wanted
+    if (value !== undefined) await tx.settings.set(name, value)
+    else if (!(await tx.settings.delete(name))) return
+    const { isShown, default: fallback } = definitionOf(name)
+    const event = await tx.audit.append({
       ...{ type: 'settings.changed', subject: name, principal: principal.id },
-      detail: isShown ? { value } : {},
+      detail: isShown ? { value: value ?? fallback } : {},
     })
+    written.set(event, wanted)
   }
 
   return {
@@ -125,37 +163,44 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
     describe: (name: string): SettingDescription => describe(named(name)),
 
     /**
-     * Counts from the answer on.
-     * @throws Problem `setting_not_found`, `setting_fixed`, `invalid_request`, `privilege_boundary`
+     * Counts from its commit on.
+     * @throws Problem `setting_not_found`, `setting_fixed`, `invalid_request`, `privilege_boundary`, `overloaded`
      */
-    async set(principal: Principal, given: string, value: unknown): Promise<SettingDescription> {
-      const name = changeable(given)
+    async set(principal: Principal, text: string, value: unknown): Promise<SettingDescription> {
+      const name = changeable(text)
       const read = definitionOf(name).read(value)
       if (read instanceof Fault) throw unfit(read.reason)
-      await check(name, read, principal)
-      await store.transaction(async (tx) => {
-        await tx.settings.set(name, read)
-        await record(tx, principal, name, read)
-      })
-      stored.set(name, read)
-      tell(name)
-      return describe(name)
+      return change(principal, { name, value: read })
     },
 
-    /** Back to the default. @throws Problem `setting_not_found`, `setting_fixed`, `privilege_boundary` */
-    async reset(principal: Principal, given: string): Promise<SettingDescription> {
-      const name = changeable(given)
-      await check(name, definitionOf(name).default, principal)
-      await store.transaction(async (tx) => {
-        if (await tx.settings.delete(name)) {
-          await record(tx, principal, name, definitionOf(name).default)
-        }
-      })
-      stored.delete(name)
-      tell(name)
-      return describe(name)
-    },
+    /** Back to the default. @throws Problem as `set` */
+    reset: async (principal: Principal, text: string): Promise<SettingDescription> =>
+      change(principal, { name: changeable(text), value: undefined }),
+
+    /** Stops listening to the store. */
+    close: stop,
   }
+}
+
+interface Change {
+  name: SettingName
+  /** Undefined: back to the default. */
+  value: unknown
+}
+
+/** What the environment gives, held to the rules of any other value. */
+function readFixed(fixed: SettingsParts['fixed']): ReadonlyMap<SettingName, unknown> {
+  const given = new Map<SettingName, unknown>()
+  const faults: string[] = []
+  for (const name of SETTING_NAMES) {
+    const value: unknown = fixed[name]
+    if (value === undefined) continue
+    const read = (DEFINITIONS[name] as Definition).read(value)
+    if (read instanceof Fault) faults.push(`KEYRINGD_${name.toUpperCase()}: ${read.reason}`)
+    else given.set(name, read)
+  }
+  if (faults.length > 0) throw new Problem('config_invalid', faults.join('\n'))
+  return given
 }
 
 const unfit = (message: string) =>

@@ -44,16 +44,13 @@ export function roleGrantQueries(db: Kysely<Tables>) {
       return row && toGrant(row)
     },
 
-    /** The one with this configuration, external name and role: there is one at most. */
-    async find(
-      externalSecurityId: string,
-      externalName: string,
-      role: string,
-    ): Promise<RoleGrantRow | undefined> {
+    /** The one with this configuration, external name, role and tenant: there is one at most. */
+    async find(wanted: Omit<RoleGrantRow, 'id' | 'createdAt'>): Promise<RoleGrantRow | undefined> {
       const row = await all()
-        .where('external_security_id', '=', externalSecurityId)
-        .where('external_name', '=', externalName)
-        .where('role', '=', role)
+        .where('external_security_id', '=', wanted.externalSecurityId)
+        .where('external_name', '=', wanted.externalName)
+        .where('role', '=', wanted.role)
+        .where('tenant_id', 'is', wanted.tenantId ?? null)
         .executeTakeFirst()
       return row && toGrant(row)
     },

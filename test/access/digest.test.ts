@@ -266,6 +266,16 @@ test('used counters are forgotten once their nonce has ended', async (t) => {
   assert.equal(await claim(), false)
   world.clock.advance('6m')
   await world.prune()
+  // A clock that is set back within what nobody asks about makes the nonce count again.
+  world.clock.jump('-90s')
+  const again = await world.ask(world.credential(from))
+  assert.deepEqual(
+    [again.status, /stale/.test(String(again.headers['www-authenticate']))],
+    [401, false],
+  )
+  world.clock.jump('90s')
+  world.clock.advance('5m')
+  await world.prune()
   assert.equal(await claim(), true)
 })
 

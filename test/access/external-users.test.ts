@@ -317,6 +317,67 @@ test('roles of different tenants are not one principal; none of them counts', as
   assert.deepEqual(await as('cdn', 'far'), [403, 403])
 })
 
+test('the privilege boundary: a grant within one tenant takes nothing away from those beyond it', async (t) => {
+  const { ask, must, configure, switchOn, grant } = await externalWorld(t)
+  await must('POST', '/v1/tenants', { name: 'east' })
+  await must('POST', '/v1/tenants', { name: 'shop', parent: 'east' })
+  await configure('idp')
+  await switchOn('idp')
+  await grant('ops', 'operator')
+  await grant('cdn', 'cdn-admin', { tenant: 'east' })
+  for (const name of ['east', 'shop']) {
+    await must('PUT', `/v1/delivery-services/${name}`, { tenant: name })
+  }
+  const token = await signed({ groups: ['ops', 'cdn'] })
+  const cdn = await signed({ groups: ['cdn', 'staff'] })
+  const seen = async () =>
+    Promise.all([
+      ask(token, '/v1/status').then(({ status }) => status),
+      ask(cdn, '/v1/delivery-services/east').then(({ status }) => status),
+    ])
+  assert.deepEqual(await seen(), [200, 200])
+  const admins = { name: 'e', role: 'admin', tenant: 'shop' }
+  const { token: shop } = await must('POST', '/v1/api-tokens', admins)
+  for (const externalName of ['ops', 'cdn', 'staff']) {
+    const body = { externalSecurity: 'idp', externalName, role: 'member', tenant: 'shop' }
+    assert.equal((await ask(shop, '/v1/role-grants', 'POST', body)).status, 201)
+  }
+  assert.deepEqual(await seen(), [200, 200])
+  // The roles of the outermost tenant alone: those that were given further in reach no further out.
+  assert.equal((await ask(token, '/v1/delivery-services/east')).status, 403)
+  await grant('root', 'member', { tenant: 'root' })
+  const both = await signed({ groups: ['ops', 'root', 'cdn'] })
+  assert.equal((await ask(both, '/v1/status')).status, 200, 'the root is all tenants, too')
+})
+
+test('a name may mean the same role in several tenants, once in each', async (t) => {
+  const { call, must, configure } = await externalWorld(t)
+  for (const name of ['east', 'west']) await must('POST', '/v1/tenants', { name })
+  await configure('idp')
+  const put = async (tenant?: string) => {
+    const body = { externalSecurity: 'idp', externalName: 'ops', role: 'member', tenant }
+    const { status, json } = await call('POST', '/v1/role-grants', body)
+    return status === 201 ? 201 : json.code
+  }
+  for (const tenant of ['east', 'west', undefined]) {
+    assert.deepEqual([await put(tenant), await put(tenant)], [201, 'name_taken'], tenant ?? 'none')
+  }
+})
+
+test('an external name is text on one line, as it is stored', async (t) => {
+  const { call, configure } = await externalWorld(t)
+  await configure('idp')
+  const body = { externalSecurity: 'idp', role: 'member' }
+  for (const externalName of ['', '\ud800', 'a\nb', 'a\u0000', 'x'.repeat(513), 7]) {
+    const { status } = await call('POST', '/v1/role-grants', { ...body, externalName })
+    assert.equal(status, 422, JSON.stringify(externalName))
+  }
+  for (const externalName of ['cn=ops,dc=test', 'Gruppe für alles', '😀', ' ', 'cognito:groups']) {
+    const { status, json } = await call('POST', '/v1/role-grants', { ...body, externalName })
+    assert.deepEqual([status, json.externalName], [201, externalName])
+  }
+})
+
 test('what such a user makes ends with the token, and is in his name', async (t) => {
   const { ask, must, configure, switchOn, grant, store } = await externalWorld(t)
   await configure('idp')

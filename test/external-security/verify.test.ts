@@ -455,6 +455,15 @@ test('product.md section 4: who lacks what role grants of a configuration give w
   }
   const body = configuration('free')
   assert.equal((await made.ask('POST', CONFIGURATIONS, { body, as: 'guard' })).status, 201)
+  // The grants would go, too.
+  assert.equal((await made.ask('DELETE', 'free', { as: 'guard' })).status, 204)
+  assert.equal((await made.ask('DELETE', 'one', { as: 'guard' })).status, 401)
+  assert.equal((await made.store.read.roleGrants.list()).length, 1)
+  assert.equal((await made.ask('DELETE', 'one')).status, 204)
+  const events = await made.store.read.audit.list(0n, 1000)
+  const [grant, gone] = events.slice(-2)
+  assert.deepEqual([grant?.type, grant?.subject], ['role-grant.deleted', 'g1'])
+  assert.equal(gone?.type, 'external-security.deleted')
 })
 
 test('section 7: issuers by name, for who must choose a configuration', async (t) => {

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import type { TestContext } from 'node:test'
-import { createRights } from '../../src/access/rights.ts'
+import { createRoleGrants } from '../../src/access/role-grants.ts'
 import { parseConfig } from '../../src/config.ts'
 import { anonymous, type Context, type Principal } from '../../src/context.ts'
-import { Problem } from '../../src/errors.ts'
 import { manageFormat } from '../../src/external-security/errors.ts'
 import { manageRoutes } from '../../src/external-security/routes.ts'
 import { createExternalSecurity } from '../../src/external-security/service.ts'
@@ -85,6 +84,7 @@ export async function manageWorld(t: TestContext, options: WorldOptions = {}) {
     stopping.abort()
     await app.close()
     service.close()
+    roleGrants.close()
     await keyring.close()
     await store.close()
   })
@@ -92,20 +92,10 @@ export async function manageWorld(t: TestContext, options: WorldOptions = {}) {
   await keyring.reseal.settled()
   const { isOurs } = keyring.own
   const remote = createRemoteJwks(context, open(), { isOurs })
-  const rights = createRights()
+  const roleGrants = createRoleGrants(context)
   const service = createExternalSecurity({
     ...{ context, remote, isOurs, seals: keyring.own, isSwitchedOn: (name) => on.has(name) },
-    rights: {
-      async checkBoundary(tx, principal, id) {
-        if (!(await rights.isVisible(tx, principal, undefined))) {
-          throw new Problem('privilege_boundary')
-        }
-        const granted = id === undefined ? [] : await tx.roleGrants.ofConfiguration(id)
-        for (const { role, tenantId } of granted) {
-          await rights.checkBoundary(tx, principal, { role, grants: [], tenantId })
-        }
-      },
-    },
+    rights: { checkBoundary: roleGrants.checkBoundary, endGrants: roleGrants.endAll },
   })
 
   const app = createServer({

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { system } from '../../src/context.ts'
+import { isProblem, Problem } from '../../src/errors.ts'
 import {
   DEFINITIONS,
   Fault,
   SETTING_NAMES,
   type SettingName,
 } from '../../src/settings/definitions.ts'
+import { createSettings } from '../../src/settings/service.ts'
 import { countingIds, memoryStore, testClock, testServer } from '../server.ts'
 
 // Run-time settings (product.md sections 4, 6 and 7; jwks-setup contract section 8).
@@ -98,7 +101,11 @@ test('a setting is listed, changed, and taken back; each change is on record', a
   const back = await call('DELETE', `${PATH}/jwks_username_field`)
   assert.deepEqual([back.status, back.json.value, back.json.source], [200, 'sub', 'default'])
   assert.equal((await call('DELETE', `${PATH}/jwks_username_field`)).status, 200)
-  assert.deepEqual(seen.length, 3)
+  assert.deepEqual(
+    seen,
+    ['jwks_username_field', 'jwks_username_field'],
+    'what changed nothing is none',
+  )
   const rows = (await store.read.audit.list(0n, 1000)).filter(
     ({ type }) => type === 'settings.changed',
   )
@@ -232,6 +239,92 @@ test('product.md 7: what the environment gives is read-only', async (t) => {
     assert.deepEqual([status, json.code], [409, 'setting_fixed'])
     assert.match(json.detail, /KEYRINGD_JWKS_ENDPOINT/)
   }
+})
+
+test('product.md 7: what the environment gives is held to the same rules, all faults at once', async (t) => {
+  const certificate = (text: string) =>
+    `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----`
+  const key = '-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----'
+  const table: [given: Record<string, string>, expected: RegExp][] = [
+    [
+      { JWKS_SSL_CA_CERTIFICATE: certificate('AAAA') },
+      /^KEYRINGD_JWKS_SSL_CA_CERTIFICATE: Expected PEM/,
+    ],
+    [
+      { JWKS_SSL_CA_CERTIFICATE: `${certificate('AAAA')}\n${key}` },
+      /^KEYRINGD_JWKS_SSL_CA_CERTIFICATE/,
+    ],
+    [
+      { JWKS_ENDPOINT: 'https://[', EXTERNAL_SECURITY: Array(101).fill('a').join() },
+      /^KEYRINGD_JWKS_ENDPOINT: Expected an http .*\nKEYRINGD_EXTERNAL_SECURITY: Expected a list/,
+    ],
+  ]
+  for (const [settings, expected] of table) {
+    await assert.rejects(testServer(t, { settings }), (error: unknown) => {
+      assert.ok(isProblem(error, 'config_invalid'))
+      assert.match(error.detail, expected)
+      assert.doesNotMatch(error.detail, /MC4CAQ|AAAA/)
+      return true
+    })
+  }
+  const { settings } = await testServer(t, { settings: { EXTERNAL_SECURITY: 'a,b,a' } })
+  assert.deepEqual(settings.get('external_security'), ['a', 'b'])
+})
+
+test('a change counts from its commit on, whoever asks, and the last one stays', async (t) => {
+  const { call, settings, store } = await testServer(t)
+  const seen: number[] = []
+  const stop = store.onCommit((events) => {
+    if (events.some(({ type }) => type === 'settings.changed')) {
+      seen.push(settings.get('jwks_update_interval'))
+    }
+  })
+  const values = Array.from({ length: 20 }, (_, index) => index + 1)
+  const put = (value: number) => call('PUT', `${PATH}/jwks_update_interval`, { value })
+  for (const { status } of await Promise.all(values.map(put))) assert.equal(status, 200)
+  await call('DELETE', `${PATH}/jwks_update_interval`)
+  stop()
+  assert.deepEqual(
+    seen.slice(0, 20).sort((a, b) => a - b),
+    values,
+    'each from its own commit on',
+  )
+  assert.equal(seen[20], 3600)
+  await Promise.all(values.map(put))
+  assert.equal(
+    settings.get('jwks_update_interval'),
+    await store.read.settings.get('jwks_update_interval'),
+  )
+})
+
+test('a value is looked at again where what it depends on was changed meanwhile', async (t) => {
+  const { store, log } = (await testServer(t)).context
+  const touch = () =>
+    store.transaction((tx) =>
+      tx.audit.append({ type: 'external-security.deleted', subject: 'idp', principal: 'x' }),
+    )
+  let looks = 0
+  let meanwhile: (look: number) => Promise<unknown> = touch
+  const settings = createSettings({
+    ...{ context: { store, log }, fixed: {} },
+    validate: {
+      async external_security() {
+        await meanwhile(++looks)
+      },
+    },
+  })
+  t.after(() => settings.close())
+  const set = () => settings.set(system, 'external_security', ['idp'])
+  await assert.rejects(set, (error: unknown) => isProblem(error, 'overloaded'))
+  assert.deepEqual([looks, settings.get('external_security')], [5, []])
+  looks = 0
+  meanwhile = async (look) => {
+    if (look === 1) return touch()
+    throw new Problem('invalid_request', 'It is gone')
+  }
+  await assert.rejects(set, (error: unknown) => isProblem(error, 'invalid_request'))
+  assert.deepEqual([looks, settings.get('external_security')], [2, []])
+  assert.equal(await store.read.settings.get('external_security'), undefined)
 })
 
 test('settings survive a restart; one that is no good any more is left out and logged', async (t) => {

@@ -102,9 +102,16 @@ export function databasesConformance(check: Check): void {
     assert.deepEqual(await roleGrants.ofConfiguration(one.id), [first, second])
     assert.deepEqual(await roleGrants.ofConfiguration('1'), [])
     assert.deepEqual(await roleGrants.byId(second.id), second)
-    assert.deepEqual(await roleGrants.find(one.id, 'ops', 'operator'), second)
-    assert.equal(await roleGrants.find(one.id, 'Ops', 'operator'), undefined)
-    await assert.rejects(store.transaction((tx) => tx.roleGrants.insert(aGrant(one))))
+    const { id: _, createdAt: __, ...wanted } = second
+    assert.deepEqual(await roleGrants.find(wanted), second)
+    assert.equal(await roleGrants.find({ ...wanted, externalName: 'Ops' }), undefined)
+    assert.equal(await roleGrants.find({ ...wanted, tenantId: undefined }), undefined)
+    const again = (over: Partial<RoleGrantRow>) =>
+      store.transaction((tx) => tx.roleGrants.insert(aGrant(one, { id: 'again', ...over })))
+    await assert.rejects(again({}))
+    await assert.rejects(again({ role: 'operator', tenantId: 't-0' }))
+    await again({ tenantId: 't-0' })
+    await store.transaction((tx) => tx.roleGrants.delete('again'))
     await store.transaction(async (tx) => {
       assert.equal(await tx.roleGrants.delete(second.id), true)
       assert.equal(await tx.roleGrants.delete(second.id), false)
