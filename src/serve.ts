@@ -141,7 +141,13 @@ async function openKek(config: Config, log: Logger, databaseEmpty: boolean) {
   })
   if (warning) log.warn(warning)
   log.info({ source, created }, created ? 'a new KEK was made; back it up' : 'KEK loaded')
-  return createAeadProvider(kek)
+  if (databaseEmpty && !created) {
+    log.warn(
+      { dataDir: config.dataDir },
+      'the KEK was there and the database was not: keys are made anew; if there should be some, stop and see where the data folder is',
+    )
+  }
+  return createAeadProvider(kek, source)
 }
 
 /**
@@ -177,7 +183,10 @@ function stopOnSignals(server: Server, store: Store, log: Logger, stopping: Abor
     }, DRAIN_MILLIS)
     deadline.unref()
     end(server, store).then(
-      () => process.exit(0),
+      () => {
+        log.info('stopped')
+        process.exit(0)
+      },
       (error: unknown) => {
         log.error({ err: error }, 'stopping failed')
         process.exit(1)

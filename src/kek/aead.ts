@@ -10,9 +10,10 @@ export const KEK_BYTES = 32
 
 /**
  * The default provider: AES-256-GCM (SP 800-38D) under a key derived from the KEK (RFC 5869).
- * A wrap is one byte of format, the nonce, the ciphertext and the tag. `kek` is copied.
+ * A wrap is one byte of format, the nonce, the ciphertext and the tag. `kek` is copied; `source`
+ * is where it came from, for who must find out that it is another one.
  */
-export function createAeadProvider(kek: Uint8Array): KekProvider {
+export function createAeadProvider(kek: Uint8Array, source?: string): KekProvider {
   if (kek.length !== KEK_BYTES) {
     throw new Problem('kek_wrong', `The KEK must be exactly ${KEK_BYTES} bytes`)
   }
@@ -39,7 +40,8 @@ export function createAeadProvider(kek: Uint8Array): KekProvider {
       try {
         return open(key, wrapped, bound(context))
       } catch (cause) {
-        const detail = `KEK ${kekId} does not open the wrap of root key ${context.rootKid}: it is another KEK, or the wrap was damaged or swapped. Give the KEK that this database was made with`
+        const from = source === undefined ? '' : ` (from ${source})`
+        const detail = `KEK ${kekId}${from} does not open the wrap of root key ${context.rootKid}: it is another KEK, or the wrap was damaged or swapped. Give the KEK that this database was made with`
         throw new Problem('kek_wrong', detail, { cause })
       }
     },

@@ -209,7 +209,12 @@ test('a wrong, a missing and a malformed KEK are refused; with the right one all
 
   const wrong = randomBytes(32).toString('base64url')
   writeFileSync(kek, wrong)
-  const text = await refuses(t, home, {}, /does not open the wrap of root key/)
+  const text = await refuses(
+    t,
+    home,
+    {},
+    /^keyringd: KEK [0-9a-f]{16} \(from .*\) does not open the wrap of root key/,
+  )
   assert.equal(text.includes(wrong), false, 'the sentence has no secret')
   writeFileSync(kek, 'not a key at all')
   await refuses(t, home, {}, /must be base64url text of exactly 32 bytes/)
