@@ -5,7 +5,6 @@ import { stringify } from 'yaml'
 import { z } from 'zod'
 import type { Requirement } from './auth.ts'
 import { docsPage, type OpenApi, type Operation, type Schema } from './docs.ts'
-import { ProblemDocument } from './problem.ts'
 import type { App, Routes } from './server.ts'
 
 const SECURITY = [{ bearer: [] }, { nomadToken: [] }]
@@ -35,21 +34,23 @@ export async function registerOpenapi(app: App, { version }: { version: string }
 
 /** What a route's schema does not say: what it needs, and how it fails. */
 const transform: SwaggerTransform = ({ schema, route, ...rest }) => {
-  const { capability = 'public', capabilityText, problems } = route.config ?? {}
+  const { capability = 'public', capabilityText, failure } = route.config ?? {}
   const needs = capabilityText ?? describe(capability)
   const parameters = Object.fromEntries(
     (['querystring', 'params', 'headers'] as const).flatMap((place) =>
       schema?.[place] instanceof z.ZodType ? [[place, withoutId(schema[place])]] : [],
     ),
   )
-  const failure = { 'application/problem+json': { schema: ProblemDocument } }
   const documented = {
     ...schema,
     ...parameters,
-    ...(problems && {
+    ...(failure && {
       response: {
         ...(schema?.response as object | undefined),
-        default: { description: 'Problem', content: failure },
+        default: {
+          description: 'Problem',
+          content: { [failure.type]: { schema: failure.schema } },
+        },
       },
     }),
     security: needs === 'public' ? [] : SECURITY,

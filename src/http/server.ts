@@ -17,9 +17,16 @@ import {
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod'
 import type { Logger } from 'pino'
+import type { z } from 'zod'
 import { answerClientError } from './client-error.ts'
 import { createLeaveTogether } from './leave-together.ts'
-import { errorHandler, type Format, notFoundHandler, problemJson } from './problem.ts'
+import {
+  errorHandler,
+  type Format,
+  notFoundHandler,
+  ProblemDocument,
+  problemJson,
+} from './problem.ts'
 import { type Finished, watchRequest } from './request-log.ts'
 
 /** The Fastify instance of this server: schemas are zod, and handlers get their types. */
@@ -187,12 +194,17 @@ export function replaceTls(app: App, tls: TlsFiles): void {
   server.setSecureContext({ cert: tls.cert, key: tls.key })
 }
 
-/** For the scope of our own routes: also marks them, so that openapi.yaml shows their problem documents. */
+/** For the scope of our own routes. */
 export function ourApi(app: App): void {
-  app.addHook('onRoute', (route) => {
-    route.config = { ...route.config, problems: true }
-  })
+  failsWith(app, 'application/problem+json', ProblemDocument)
   assumeJson(app)
+}
+
+/** Says what every error of the routes of a scope looks like, for openapi.yaml. */
+export function failsWith(app: App, type: string, schema: z.ZodType): void {
+  app.addHook('onRoute', (route) => {
+    route.config = { ...route.config, failure: { type, schema } }
+  })
 }
 
 /** A body without a content type is JSON, and a content type without a body is nobody's fault. */
@@ -215,7 +227,7 @@ declare module 'fastify' {
      * is logged at that level only, as reads are, although the method is none of a read.
      */
     log?: boolean | 'debug'
-    /** Set by `ourApi`: errors of this route are problem documents. */
-    problems?: boolean
+    /** Set by `failsWith`. */
+    failure?: { type: string; schema: z.ZodType }
   }
 }

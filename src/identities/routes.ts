@@ -3,12 +3,13 @@ import type { Principal } from '../context.ts'
 import { isProblem, Problem } from '../errors.ts'
 import { withIssues } from '../http/issues.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
-import { type App, assumeJson, type Routes } from '../http/server.ts'
+import { type App, assumeJson, failsWith, type Routes } from '../http/server.ts'
 import type { AccessTokens } from './access-tokens.ts'
 import type { Configurations } from './configuration.ts'
 import { envelope } from './errors.ts'
 import type { Logins } from './login.ts'
 import {
+  ErrorEnvelope,
   IdentityAnswer,
   IdentityCreate,
   IdentityDetails,
@@ -47,6 +48,7 @@ const open = { config: { capability: 'public', log: 'debug' as const } }
 export function identitiesRoutes(parts: IdentitiesParts): Routes {
   return async (app) => {
     app.setErrorHandler(recorded(parts))
+    failsWith(app, 'application/json', ErrorEnvelope)
     const nothing = notFoundHandler(envelope)
     app.setNotFoundHandler(nothing)
     // Issuers may have any path, so that a route for all of them would answer before the handler above.

@@ -256,6 +256,16 @@ export const IdentityDetails = z.object({
   }),
 })
 
+export const ErrorEnvelope = z
+  .object({
+    reqId: z.string().describe('Also in the log'),
+    statusCode: z.int(),
+    message: z.union([z.string(), z.array(z.unknown())]).describe('A list where a body is refused'),
+    error: z.string().describe('A name for programs, such as `UnauthorizedError`'),
+    details: z.unknown().optional(),
+  })
+  .meta({ id: 'IdentityError' })
+
 // Explanation: our own API ---------------------------------------------------------------------------------
 
 export const IdParams = z.object({ id: Trimmed })

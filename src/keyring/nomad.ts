@@ -12,7 +12,7 @@ import {
   type ReadQuery,
 } from '../http/blocking-query.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
-import type { Routes } from '../http/server.ts'
+import { failsWith, type Routes } from '../http/server.ts'
 import type { Key } from '../store/keys.ts'
 import { toIso } from '../time.ts'
 import { type Blocking, holdMillis } from './blocking.ts'
@@ -21,7 +21,7 @@ import { plainText } from './errors.ts'
 import { isFault, type Operation, parseOperation } from './nomad-query.ts'
 import type { Removal } from './removal.ts'
 import type { Rotation } from './rotation.ts'
-import { NomadDeleted, NomadKeys, NomadRotated } from './schema.ts'
+import { NomadDeleted, NomadError, NomadKeys, NomadRotated } from './schema.ts'
 import type { View } from './view.ts'
 
 // The imitated routes below /v1/operator/keyring (contract sections 1 to 3).
@@ -176,6 +176,7 @@ export function nomadRoutes({ rotation, removal, view, blocking, region }: Nomad
   }
 
   return async (app) => {
+    failsWith(app, 'text/plain', NomadError)
     app.setErrorHandler(errorHandler(plainText))
     app.setNotFoundHandler(notFoundHandler(plainText))
     // A request body is never read, whatever its type says.

@@ -297,6 +297,7 @@ const NomadKey = z
     State: z.enum(['active', 'inactive', 'rekeying', 'prepublished', 'deprecated']),
   })
   .meta({ id: 'NomadKey' })
+export const NomadError = z.string().describe('One line')
 export const NomadKeys = z.array(NomadKey)
 export const NomadRotated = z.object({ Index: Int64Field, Key: NomadKey })
 export const NomadDeleted = z.object({ Index: Int64Field })

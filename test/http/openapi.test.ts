@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { docsPage } from '../../src/http/docs.ts'
+import { docsPage, type OpenApi } from '../../src/http/docs.ts'
 import { DurationField, Int64Field, NoContent } from '../../src/http/fields.ts'
 import {
   documentationRoutes,
@@ -151,4 +152,21 @@ test('links of the page lead somewhere', async (t) => {
   const targets = [...html.matchAll(/href="#([^"]+)"/g)].map(([, id = '']) => id)
   assert.ok(targets.length > 5)
   for (const id of targets) assert.ok(html.includes(` id="${id}"`), id)
+})
+
+test('every operation that needs a credential says how it fails, in the form of its surface', async () => {
+  const { paths } = parse(readFileSync(new URL('../../openapi.yaml', import.meta.url), 'utf8'))
+  const silent = Object.entries(paths as OpenApi['paths']).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { responses, ...operation }]) =>
+      operation['x-capability'] === 'public' || responses['default'] || responses['401']
+        ? []
+        : [`${method} ${path}`],
+    ),
+  )
+  assert.deepEqual(silent, [])
+  const typeOf = (path: string, method: string) =>
+    Object.keys(paths[path][method].responses.default.content)
+  assert.deepEqual(typeOf('/v1/rings', 'get'), ['application/problem+json'])
+  assert.deepEqual(typeOf('/v1/operator/keyring/keys', 'get'), ['text/plain'])
+  assert.deepEqual(typeOf('/api/v1/auth/jwt-auth/login', 'post'), ['application/json'])
 })
