@@ -27,13 +27,14 @@ import {
   remoteUrl,
   type Secret,
 } from './config/kinds.ts'
-import { upperSnake } from './config/names.ts'
+import { isForeign, upperSnake } from './config/names.ts'
 import { adviceOn, faultsBetween } from './config/relations.ts'
 import { type ConfigFiles, type Environment, expandHome, gather, PREFIX } from './config/sources.ts'
 import { Problem } from './errors.ts'
 import { HOUR, SECOND } from './time.ts'
 
 export type { Secret } from './config/kinds.ts'
+export { suggest } from './config/names.ts'
 export { issuerOf } from './config/relations.ts'
 
 export const SURFACES = ['nomad', 'infisical', 'traffic-ops', 'singlestore', 'marklogic'] as const
@@ -206,16 +207,29 @@ const quote = (text: string) => {
 }
 
 /** Where the command line finds a server, and its credential. */
-export function clientEnvironment(env: Environment = process.env): {
-  address: string
-  token: string | undefined
-} {
-  // In a shell that starts the server too, its port is the one that is meant.
-  const port = /^\d{1,5}$/.test(env.KEYRINGD_PORT ?? '') ? env.KEYRINGD_PORT : '4650'
+export function clientEnvironment(env: Environment = process.env) {
   return {
-    address: env.KEYRINGD_ADDR || env.NOMAD_ADDR || `http://127.0.0.1:${port}`,
+    /** Asked only where no flag says it. @throws Problem `wrong_usage` */
+    address(): string {
+      // In a shell that starts the server too, its port is the one that is meant. Before NOMAD_ADDR, which an operator of
+      // Nomad has in every shell: that server must not be sent our credential.
+      return (
+        env.KEYRINGD_ADDR || addressOfPort(env) || env.NOMAD_ADDR || `http://127.0.0.1:${SETTINGS.port.default}`
+      )
+    },
     token: env.KEYRINGD_TOKEN || env.NOMAD_TOKEN || undefined,
   }
+}
+
+function addressOfPort({ KEYRINGD_PORT: text = '' }: Environment): string | undefined {
+  if (text === '' || isForeign('PORT', text)) return undefined
+  const port = SETTINGS.port.kind.safeParse(text)
+  const wrong = (why: string) => new Problem('wrong_usage', `KEYRINGD_PORT ${why}`)
+  if (!port.success) throw wrong(`${port.error.issues[0]?.message}, not ${quote(text)}`)
+  if (port.data === 0) {
+    throw wrong('is 0, with which the server takes a free one: set KEYRINGD_ADDR to its address')
+  }
+  return `http://127.0.0.1:${port.data}`
 }
 
 /** The table of docs/settings.md, in Markdown. */

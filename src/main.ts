@@ -3,9 +3,9 @@ import { isProblem } from './errors.ts'
 /** Runs the command line; `serve` is the server, everything else a client of it. Sets the exit code. */
 export async function run(argv: readonly string[]): Promise<void> {
   try {
-    if (argv[0] === 'serve') {
+    if (argv[0] === 'serve' && argv.length === 1) {
       const { serve } = await import('./serve.ts')
-      await serve(argv.slice(1))
+      await serve()
       return
     }
     const { runCli } = await import('./cli/index.ts')

@@ -36,13 +36,7 @@ interface PackageFile {
 }
 
 /** Serves until a signal ends it. @throws Problem with one plain sentence when it cannot start */
-export async function serve(args: readonly string[]): Promise<void> {
-  if (args.length > 0) {
-    throw new Problem(
-      'config_invalid',
-      'serve takes no arguments; settings are KEYRINGD_… variables (README.md has the list).',
-    )
-  }
+export async function serve(): Promise<void> {
   const config = parseConfig()
   const log = createLogger({ level: config.logLevel })
   for (const warning of config.warnings) log.warn(warning)

@@ -69,7 +69,9 @@ const TABLE: Record<string, { may: string[]; types?: string[] }> = {
   'context.ts': { may: [], types: ['store/*'] },
   'errors.ts': { may: [] },
   'time.ts': { may: [] },
-  'cli/': { may: ['config.ts', 'core/*', 'kek/files.ts', 'uri-signing/lint.ts'] },
+  'cli/': {
+    may: ['config.ts', 'core/*', 'kek/files.ts', 'access/capabilities.ts', 'uri-signing/lint.ts'],
+  },
   'http/': { may: ['context.ts'] },
   'store/': { may: ['context.ts'], types: ['core/*'] },
   'kek/': { may: [] },

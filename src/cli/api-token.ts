@@ -1,7 +1,7 @@
 import type { ApiTokenAnswer } from './answers.ts'
 import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command } from './command.ts'
-import { json, list as repeated, text } from './flags.ts'
+import { json, role, list as repeated, text } from './flags.ts'
 import { toDurationField } from './input.ts'
 import { localTime, record } from './table.ts'
 
@@ -31,13 +31,16 @@ const create = command({
   argument: 'name',
   summary: 'Makes an API token and prints it, this once',
   flags: {
-    role: text('ROLE', 'such as admin, operator or member'),
-    grant: repeated('GRANT', 'capability, capability@ring:NAME or capability@profile:RING/NAME'),
+    role: role('default: none'),
+    grant: repeated(
+      'GRANT',
+      'capability, alone or with @ring:NAME, @profile:RING/NAME or @delivery-service:XML_ID',
+    ),
     tenant: text('NAME', 'bind it to this tenant'),
     ttl: text('DURATION', 'how long it lives, such as 720h; default: until it is deleted'),
     json,
   },
-  run(call) {
+  async run(call) {
     const { role, grant, tenant, ttl } = call.values
     const body = {
       name: call.argument,
@@ -46,7 +49,15 @@ const create = command({
       ...(tenant && { tenant }),
       ...(ttl && { ttl: toDurationField(ttl, '-ttl') }),
     }
-    return ask(call, ['POST', PATH, body], ({ token }: { token: string }) => `${token}\n`)
+    const code = await ask(
+      call,
+      ['POST', PATH, body],
+      ({ token }: { token: string }) => `${token}\n`,
+    )
+    if (!role && grant.length === 0) {
+      call.io.err('Without -role and -grant this token may do nothing\n')
+    }
+    return code
   },
 })
 

@@ -76,6 +76,7 @@ export function exchange(what: Exchange): Promise<Answer> {
 export function reasonOf(error: unknown): string {
   const code = codeOf(error)
   if (code === 'ECONNREFUSED') return 'connection refused'
+  if (code === 'EPROTO') return 'it does not speak TLS here'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'no such host'
   if (code === 'ECONNRESET') return 'connection closed without an answer'
   if (error instanceof Error && /Abort|Timeout/.test(error.name)) {
@@ -85,11 +86,13 @@ export function reasonOf(error: unknown): string {
   return code === 'unknown error' && error instanceof Error ? error.message : code
 }
 
-/** What to do about it. */
-export const hintFor = (error: unknown): string =>
-  reasonOf(error).startsWith('its certificate')
+/** What to do about it; `address`: what was asked. */
+export function hintFor(error: unknown, address: string): string {
+  if (codeOf(error) === 'EPROTO') return `try ${address.replace(/^https:/, 'http:')}`
+  return reasonOf(error).startsWith('its certificate')
     ? 'name its CA with -ca-cert'
     : 'start it with "keyringd serve", or set its address with -address or KEYRINGD_ADDR'
+}
 
 export interface ClientOptions {
   /** The server's error as the imitated command line prints it (keyring contract section 8), whatever it is. */
@@ -109,7 +112,7 @@ export type Client = ReturnType<typeof createClient>
 /** A client of the server that flags and environment name. @throws Problem `wrong_usage`, `command_failed` */
 export function createClient(flags: Connection, io: Io, { bare = false }: ClientOptions = {}) {
   const given = clientEnvironment(io.env)
-  const url = parseAddress(flags.address || given.address)
+  const url = parseAddress(flags.address || given.address())
   const base = url.pathname.replace(/\/+$/, '')
   const address = `${url.origin}${base}`
   const token = flags.token || given.token
@@ -131,7 +134,8 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
       })
     } catch (error) {
       if (extra.signal?.aborted) throw error
-      throw failure(`error: Cannot reach ${address} (${reasonOf(error)}): ${hintFor(error)}`, error)
+      const why = `${reasonOf(error)}): ${hintFor(error, address)}`
+      throw failure(`error: Cannot reach ${address} (${why}`, error)
     }
   }
 

@@ -30,7 +30,7 @@ export async function checkReady(client: Client): Promise<{ up: boolean; finding
   } catch (error) {
     if (!isProblem(error, 'command_failed')) throw error
     const text = `Cannot reach ${address} (${reasonOf(error.cause)})`
-    return { up: false, findings: [fail(text, hintFor(error.cause))] }
+    return { up: false, findings: [fail(text, hintFor(error.cause, address))] }
   }
 }
 

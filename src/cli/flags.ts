@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { ROLE_NAMES } from '../access/capabilities.ts'
 import { usage } from './io.ts'
 
 // Flags as Go's package has them, which is what clients of the imitated command line know: one dash or two, `-flag value`
@@ -27,9 +28,12 @@ export const toggle = (help: string) => ({ kind: 'switch', help }) as const
 /** What every command that prints an answer has. */
 export const json = toggle("the API's answer as it is")
 
+/** Of an API token, a user or an identity. */
+export const role = (more: string) => text('ROLE', `${ROLE_NAMES.join(', ')}; ${more}`)
+
 /** What every command has. */
 export const COMMON = {
-  address: text('URL', 'server; else KEYRINGD_ADDR, NOMAD_ADDR, http://127.0.0.1:4650'),
+  address: text('URL', 'server; else KEYRINGD_ADDR, KEYRINGD_PORT on this machine, NOMAD_ADDR, http://127.0.0.1:4650'),
   token: text('TOKEN', 'credential; better in KEYRINGD_TOKEN (then NOMAD_TOKEN)'),
   'ca-cert': text('FILE', 'PEM certificates to trust for the server, instead of the usual ones'),
   help: toggle('this text'),
@@ -42,7 +46,7 @@ const BOOLEANS = new Map([
 ])
 
 /** What no secret looks like: only this much of a word that was not understood is repeated. */
-const HARMLESS = /^[a-z][a-z-]{0,30}$/
+export const HARMLESS = /^[a-z][a-z-]{0,30}$/
 
 /** The form `parseArgs` reads without guessing: `--name`, `--no-name`, `--name=value`. */
 function normalise(argv: readonly string[], flags: Flags): string[] {

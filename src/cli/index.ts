@@ -1,4 +1,4 @@
-import { clientEnvironment } from '../config.ts'
+import { clientEnvironment, suggest } from '../config.ts'
 import { isProblem } from '../errors.ts'
 import { apiToken } from './api-token.ts'
 import { clock } from './clock.ts'
@@ -6,18 +6,21 @@ import type { Command } from './command.ts'
 import { deliveryService } from './delivery-service.ts'
 import { doctor } from './doctor.ts'
 import { externalSecurity } from './external-security.ts'
+import { HARMLESS } from './flags.ts'
 import { identity } from './identity.ts'
 import { type Io, openProcessIo } from './io.ts'
 import { keys } from './keys.ts'
 import { profile } from './profile.ts'
 import { ring } from './ring.ts'
 import { roleGrant } from './role-grant.ts'
+import { serve } from './serve.ts'
 import { setting } from './settings.ts'
 import { table } from './table.ts'
 import { tenant } from './tenant.ts'
 import { token } from './token.ts'
 import { uri } from './uri.ts'
 import { user } from './user.ts'
+import { version } from './version.ts'
 
 /** What a word leads to: a command, or the words that may follow. */
 interface Words {
@@ -25,6 +28,7 @@ interface Words {
 }
 
 const NOUNS: Words = {
+  serve,
   keys,
   token,
   'api-token': apiToken,
@@ -40,24 +44,52 @@ const NOUNS: Words = {
   settings: setting,
   clock,
   doctor,
+  version,
 }
 
 const HELP = /^(?:--?(?:h|help)|help)$/
+const VERSION = /^--?version$/
 
 const isCommand = (entry: Command | Words): entry is Command => typeof entry.run === 'function'
 
 const commandsOf = (words: Words): Command[] =>
   Object.values(words).flatMap((entry) => (isCommand(entry) ? [entry] : commandsOf(entry)))
 
-const SERVE = { name: 'serve', summary: 'Runs the server; settings are KEYRINGD_… variables' }
+function listOf(words: Words): string {
+  const rows = commandsOf(words).map(({ name, summary }) => [`  ${name}`, summary])
+  const [first = [], ...others] = rows
+  return table(first, others)
+}
 
-function overview(commands: readonly Pick<Command, 'name' | 'summary'>[]): string {
-  const [first = [], ...others] = commands.map(({ name, summary }) => [`  ${name}`, summary])
-  return [
+const overviewOf = (words: Words): string =>
+  [
     'Usage: keyringd <command> [flags]\n',
-    table(first, others),
+    listOf(words),
     'Each command has -help. Exit 0: done; 1: failed; 2: the command line is not right.\n',
   ].join('\n')
+
+/** Words that lead to something, each the nearest to what was typed, as far as there is a near one. */
+function nearest(words: Words, [word, ...rest]: readonly string[]): string[] {
+  if (word === undefined) return []
+  const near = Object.hasOwn(words, word) ? word : suggest(word, Object.keys(words))
+  const entry = near === undefined ? undefined : words[near]
+  if (near === undefined || !entry) return []
+  return [near, ...(isCommand(entry) ? [] : nearest(entry, rest))]
+}
+
+/** For when the word at `at` leads nowhere. A word that may be a secret is not repeated. */
+function unknown(words: Words, argv: readonly string[], at: number): string {
+  const path = argv.slice(0, at)
+  const help = `For additional help try "keyringd ${[...path, '-help'].join(' ')}"\n`
+  if (argv[at]?.startsWith('-')) {
+    return `Flags come after the command, such as "keyringd keys list -json"\n${help}`
+  }
+  const meant = nearest(NOUNS, argv)
+  const typed = argv.slice(0, Math.max(meant.length, at + 1))
+  const what = typed.every((word) => HARMLESS.test(word)) ? ` "${typed.join(' ')}"` : ''
+  const near = meant.length > at ? `; did you mean "${meant.join(' ')}"?` : ''
+  const those = words === NOUNS ? `Commands: ${Object.keys(NOUNS).join(', ')}\n` : listOf(words)
+  return `Unknown command${what}${near}\n\n${those}\n${help}`
 }
 
 /** What to run and with which words, or what to print and how to exit. */
@@ -68,14 +100,13 @@ function find(
   for (const [at, word] of argv.entries()) {
     const entry = Object.hasOwn(words, word) ? words[word] : undefined
     if (entry && isCommand(entry)) return { command: entry, rest: argv.slice(at + 1) }
-    if (!entry) return { text: overviewOf(words), asked: HELP.test(word) }
+    if (!entry && HELP.test(word)) return { text: overviewOf(words), asked: true }
+    if (!entry && at === 0 && VERSION.test(word)) return { command: version, rest: [] }
+    if (!entry) return { text: unknown(words, argv, at), asked: false }
     words = entry
   }
   return { text: overviewOf(words), asked: false }
 }
-
-const overviewOf = (words: Words): string =>
-  overview([...(words === NOUNS ? [SERVE] : []), ...commandsOf(words)])
 
 /** Errors repeat what a server said; a credential that it repeated stays here. */
 function redacted(text: string, argv: readonly string[], io: Io): string {

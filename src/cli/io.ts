@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { createInterface } from 'node:readline'
 import { Problem } from '../errors.ts'
 
 /** What a command has of the process around it. */
@@ -7,6 +8,8 @@ export interface Io {
   err(text: string): void
   /** All of standard input. */
   stdin(): Promise<string>
+  /** The same; what is typed at a terminal ends with its line, and is not shown. */
+  password(): Promise<string>
   /** Undefined: that of the process. */
   env: Record<string, string | undefined> | undefined
   /** Aborted by the first SIGINT from now on; a second one ends the process as ever. */
@@ -20,20 +23,44 @@ export function openProcessIo(): Io {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     env: undefined,
-    async stdin() {
-      const chunks: Buffer[] = []
-      for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk))
-      const bytes = Buffer.concat(chunks)
-      // Bytes that are no text would be sent, or looked at, as others than they are.
-      if (!isUtf8(bytes)) throw failure('error: Standard input is not UTF-8 text')
-      return bytes.toString()
-    },
+    stdin: readAll,
+    password: () => (process.stdin.isTTY ? readHidden('Password: ') : readAll()),
     interrupted() {
       const controller = new AbortController()
       process.once('SIGINT', () => controller.abort())
       return controller.signal
     },
   }
+}
+
+async function readAll(): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk))
+  const bytes = Buffer.concat(chunks)
+  // Bytes that are no text would be sent, or looked at, as others than they are.
+  if (!isUtf8(bytes)) throw failure('error: Standard input is not UTF-8 text')
+  return bytes.toString()
+}
+
+/** One line of the terminal: a line editor that has no output shows nothing, and turns the terminal's own echo off. */
+function readHidden(prompt: string): Promise<string> {
+  process.stderr.write(prompt)
+  const editor = createInterface({ input: process.stdin, terminal: true, historySize: 0 })
+  return new Promise((resolve) => {
+    let line = ''
+    editor.once('line', (text) => {
+      line = text
+      editor.close()
+    })
+    editor.once('SIGINT', () => {
+      editor.close()
+      process.kill(process.pid, 'SIGINT')
+    })
+    editor.once('close', () => {
+      process.stderr.write('\n')
+      resolve(line)
+    })
+  })
 }
 
 /** What is wrong with the command line itself: exit code 2. */

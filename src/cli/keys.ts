@@ -87,7 +87,8 @@ async function activation(client: Client, wait: bigint | undefined): Promise<str
 /** Exactly one of the two says when (contract section 8). */
 function waitOf(now: boolean, prepublish: string | undefined): bigint | undefined {
   if (now === (prepublish !== undefined)) {
-    throw usage('One of "-now" or "-prepublish" must be used.')
+    const both = now ? ' Not both.' : ''
+    throw usage(`One of "-now" or "-prepublish" must be used.${both}`)
   }
   if (prepublish === undefined) return undefined
   const wait = parseDuration(prepublish)

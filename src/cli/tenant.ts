@@ -34,7 +34,7 @@ const move = command({
   name: 'tenant move',
   argument: 'name',
   summary: 'Hangs a tenant, with all below it, on another one',
-  flags: { parent: text('NAME', 'what it is below from now on'), json },
+  flags: { parent: text('NAME', 'what it is below from now on; needed'), json },
   async run(call) {
     const { parent } = call.values
     if (!parent) throw usage('-parent is needed: what the tenant is below from now on')

@@ -1,8 +1,8 @@
 import type { UserAnswer } from './answers.ts'
+import { readText } from './client.ts'
 import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command, segment } from './command.ts'
-import { json, text, toggle } from './flags.ts'
-import { readSource } from './input.ts'
+import { json, role, text, toggle } from './flags.ts'
 import { type Io, usage } from './io.ts'
 import { localTime, record } from './table.ts'
 
@@ -33,7 +33,11 @@ const PASSWORD = 'file with the password and nothing else; "-": standard input'
 
 /** Without the end of its line. @throws Problem `wrong_usage`; it repeats nothing of the text */
 async function readPassword(file: string, io: Io): Promise<string> {
-  const password = (await readSource(file, '-password-file', io)).replace(/\r?\n$/, '')
+  const given = file === '-' ? await io.password() : readText(file, '-password-file')
+  const password = given.replace(/\r?\n$/, '')
+  if (password === '' && file === '-') {
+    throw usage('No password came on standard input; send one, or use -password-file')
+  }
   if (password === '') throw usage('The password is empty')
   if (/[\r\n]/.test(password)) throw usage('The password is more than one line')
   return password
@@ -45,7 +49,7 @@ const create = command({
   summary: 'Makes a user',
   notes: ['Without -password-file no password opens the account; "user set-password" gives it one'],
   flags: {
-    role: text('ROLE', 'what they may, such as admin, cdn-admin or member; default: no-access'),
+    role: role('default: no-access'),
     tenant: text('NAME', 'bind them to this tenant and those below it'),
     'password-file': text('FILE', PASSWORD),
     jwt: toggle('JWTs of a trusted set may be theirs'),
@@ -69,7 +73,9 @@ const setPassword = command({
   name: 'user set-password',
   argument: 'name',
   summary: 'Gives a user another password and ends their sessions',
-  notes: ['Without -password-file the password is read from standard input'],
+  notes: [
+    'Without -password-file the password is read from standard input; a terminal does not show it',
+  ],
   flags: { 'password-file': text('FILE', PASSWORD), json },
   async run(call) {
     const { 'password-file': file = '-' } = call.values
@@ -82,7 +88,7 @@ const setRole = command({
   name: 'user set-role',
   argument: 'name',
   summary: 'Gives a user another role',
-  flags: { role: text('ROLE', 'such as admin, cdn-admin, member or no-access'), json },
+  flags: { role: role('needed'), json },
   async run(call) {
     const { role } = call.values
     if (!role) throw usage('-role is needed')

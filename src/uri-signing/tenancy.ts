@@ -19,6 +19,8 @@ export interface TenancyParts {
   hideForeign: boolean
 }
 
+const pairOf = ({ tenant }: Principal, tenantId: string): string => `${tenant} ${tenantId}`
+
 /** Pairs of tenants that are remembered. */
 const MAX_KNOWN = 10_000
 
@@ -47,7 +49,7 @@ export function createTenancy({ context: { store }, rights, hideForeign }: Tenan
 
   function isVisible(principal: Principal, tenantId: string): boolean | Promise<boolean> {
     if (principal.tenant === undefined) return true
-    const pair = `${principal.tenant} ${tenantId}`
+    const pair = pairOf(principal, tenantId)
     return known.get(pair) ?? ask(principal, tenantId, pair)
   }
 
@@ -73,8 +75,12 @@ export function createTenancy({ context: { store }, rights, hideForeign }: Tenan
         return unknown(store.read, principal, xmlId).then((problem) => Promise.reject(problem))
       const visible = isVisible(principal, service.tenantId)
       if (visible === true) return
-      return refuse(visible, xmlId)
+      return refuse(visible, principal)
     },
+
+    /** Whether it is remembered that the caller may. */
+    isKnown: (principal: Principal, { tenantId }: Pick<ServiceRow, 'tenantId'>): boolean =>
+      principal.tenant === undefined || known.get(pairOf(principal, tenantId)) === true,
 
     /** As it is in this transaction. @throws Problem `delivery_service_not_found`, `tenant_forbidden` */
     async found(tx: Tx, principal: Principal, xmlId: string): Promise<ServiceRow> {
@@ -89,10 +95,10 @@ export function createTenancy({ context: { store }, rights, hideForeign }: Tenan
     close: stop,
   }
 
-  async function refuse(visible: boolean | Promise<boolean>, xmlId: string): Promise<void> {
+  async function refuse(visible: boolean | Promise<boolean>, principal: Principal): Promise<void> {
     if (await visible) return
-    // As long as for one that there is not: the time would tell.
-    if (hideForeign) await store.read.deliveryServices.byXmlId(xmlId)
+    // What `unknown` asks, and as long: the time would tell.
+    if (hideForeign) await rights.isVisible(store.read, principal, undefined)
     throw foreign()
   }
 }

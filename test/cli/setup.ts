@@ -56,6 +56,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     },
     env: { HOME: '/nonexistent', ...options.env },
     stdin: async () => options.stdin ?? '',
+    password: async () => options.stdin ?? '',
     interrupted: () => options.signal ?? new AbortController().signal,
   })
   return { code, out, err }
