@@ -11,6 +11,7 @@ import { createBearers } from './app/bearers.ts'
 import { dataApiOf, fixedSettings, trustOf } from './app/data-api.ts'
 import { discoveryOf, metadataOf } from './app/documents.ts'
 import { checkSwitchedOn, externalSecurityOf } from './app/external-security.ts'
+import { refusedFor } from './app/refusals.ts'
 import { remoteSets } from './app/remote-sets.ts'
 import { trafficOpsOf } from './app/traffic-ops.ts'
 import { uriSigningOf } from './app/uri-signing.ts'
@@ -270,6 +271,14 @@ export async function createApp(options: AppOptions): Promise<Server> {
     },
     known,
     onDenied: (principal, needed) => access.recordDenied(principal, needed),
+  })
+  // What the guard of a route lets pass, and a service refuses, is on record as well.
+  app.addHook('onError', async (request, _, error) => {
+    const needed = refusedFor(error, request)
+    if (needed === undefined) return
+    await access.recordDenied(request.principal, needed).catch((cause: unknown) => {
+      log.error({ err: cause, needed }, 'a refusal could not be recorded')
+    })
   })
   await registerOpenapi(app, { version })
   await app.register(operationRoutes({ readiness, metrics, metricsPublic: config.metricsPublic }))

@@ -70,8 +70,6 @@ function recorded({ onDenied }: IdentitiesParts) {
     try {
       if (isProblem(error, 'forbidden')) {
         await onDenied(request.principal, `${error.extra['subject']}:${error.extra['action']}`)
-      } else if (isProblem(error, 'privilege_boundary')) {
-        await onDenied(request.principal, 'privilege-boundary')
       }
     } catch (failure) {
       return answer(failure, request, reply)

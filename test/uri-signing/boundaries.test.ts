@@ -9,7 +9,7 @@ import { documentText, servicesWorld } from './services.ts'
 // Product.md section 4: what a narrow right does not reach, and what an expression does not cost.
 
 test('a service with keys is moved by who may read them: the other tenant will', async (t) => {
-  const { ask, token } = await servicesWorld(t)
+  const { ask, token, events } = await servicesWorld(t)
   await ask('PUT', '/demo/keys', { raw: documentText() })
   const mover = await token({ grants: ['DELIVERY-SERVICE:UPDATE@delivery-service:demo'] })
   const move = (tenant: string, by?: string) =>
@@ -18,6 +18,11 @@ test('a service with keys is moved by who may read them: the other tenant will',
   assert.deepEqual(
     [refused.status, refused.json.detail],
     [403, 'This needs DS-SECURITY-KEY:READ@delivery-service:demo'],
+  )
+  const denied = await events(/^access\.denied$/)
+  assert.deepEqual(
+    denied.map(({ subject }) => subject),
+    ['DS-SECURITY-KEY:READ@delivery-service:demo'],
   )
   assert.equal((await ask('GET', '/demo')).json.tenant, 'east')
   assert.equal((await move('east', mover)).status, 200, 'it does not move')

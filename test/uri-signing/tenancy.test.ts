@@ -176,6 +176,19 @@ test('each route asks for its capability, on this very service', async (t) => {
   )
 })
 
+test('who asks for what is another tenant’s is on record, once a minute', async (t) => {
+  const { ask, token, events } = await servicesWorld(t)
+  const west = await token({ role: 'cdn-admin', tenant: 'west' })
+  for (let n = 0; n < 3; n++) {
+    assert.equal((await ask('GET', '/demo', { token: west })).status, 403)
+  }
+  const denied = await events(/^access\.denied$/)
+  assert.deepEqual(
+    denied.map(({ subject, principal }) => [subject, principal]),
+    [['tenant@delivery-service:demo', 'token:caller-1']],
+  )
+})
+
 test('HIDE_FOREIGN_SERVICES: what is another tenant’s and what there is not look the same', async (t) => {
   for (const hidden of [true, false]) {
     const { ask, token } = await servicesWorld(t, {
