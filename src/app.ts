@@ -152,7 +152,10 @@ export async function createApp(options: AppOptions): Promise<Server> {
     ...{ context, fixed: fixedSettings(config) },
     validate: {
       ...trustOf(access.users.checkJwtTrust),
-      external_security: checkSwitchedOn(context, access.roleGrants, () => externalSecurity),
+      external_security: checkSwitchedOn({
+        ...{ context, roleGrants: access.roleGrants, externalSecurity: () => externalSecurity },
+        switchedOn: () => settings.get('external_security'),
+      }),
     },
   })
   const externalSecurity = createExternalSecurity(

@@ -80,7 +80,7 @@ export const PROBLEMS = {
   // uri-signing/: delivery services, versions of their keys, rotations for caches
   delivery_service_not_found: { status: 404, title: 'No such delivery service' },
   tenant_forbidden: { status: 403, title: 'The delivery service is of another tenant' },
-  precondition_failed: { status: 412, title: 'The key document is not the one that was meant' },
+  precondition_failed: { status: 412, title: 'What is there is not what was meant' },
   keys_missing: { status: 409, title: 'The delivery service has no keys' },
   keys_exist: { status: 409, title: 'The delivery service has keys already' },
   issuer_not_found: { status: 404, title: 'The key document has no such issuer' },
@@ -116,6 +116,7 @@ export const PROBLEMS = {
   jwks_not_loaded: { status: 401, title: 'no JWKS is loaded' },
   jwt_invalid: { status: 401, title: 'invalid JWT' },
   // remote-jwks/: what may be fetched from elsewhere, and how that fails
+  url_insecure: { status: 400, title: 'A public host is reached by https only' },
   url_refused: { status: 400, title: 'The URL is not allowed' },
   jwks_unreachable: { status: 502, title: 'The JWKS endpoint failed' },
   jwks_timeout: { status: 504, title: 'The JWKS endpoint timed out' },

@@ -56,7 +56,11 @@ export const sealHa1 = (
   user: Pick<UserRow, 'id' | 'name'>,
   password: string,
 ): Promise<{ rootKid: string; sealed: Uint8Array }> =>
-  seals.seal(tx, placeOf(user), Buffer.from(md5(`${user.name}:${REALM}:${password}`)))
+  seals.seal(
+    tx,
+    placeOf(user),
+    Buffer.from(md5(`${user.name}:${REALM}:${password.normalize('NFC')}`)),
+  )
 
 export function createDigest(parts: DigestParts) {
   const { context, seals, limiter, principalOf } = parts
@@ -124,13 +128,17 @@ export function createDigest(parts: DigestParts) {
     const given = parseDigest(asked.authorization)
     if (!given) return NOBODY
     const { make: _, endOf, opaque } = await prepare()
+    limiter.check('', asked.address)
     const isRemembered = remembered.has(given.username)
     const known = await find(given.username)
-    if (!(await isRight(asked, given, known)) || !known) {
+    let isHe = false
+    try {
+      isHe = await isRight(asked, given, known)
+    } finally {
       // A name that there is not was looked up: one that is remembered takes as long.
-      if (isRemembered) await rowOf(given.username)
-      return NOBODY
+      if (!isHe && isRemembered) await rowOf(given.username)
     }
+    if (!isHe || !known) return NOBODY
     if (given.opaque !== undefined && given.opaque !== opaque) return NOBODY
     const expiresAt = endOf(given.nonce, now())
     if (expiresAt === undefined) return STALE

@@ -6,6 +6,7 @@ import type { Tx } from '../store/store.ts'
 import { fromMillis, toIso, toMillis } from '../time.ts'
 import { isRole } from './capabilities.ts'
 import { contains, grantsOf, mayAnywhere, mayWith } from './grants.ts'
+import { checkLasts } from './lasting.ts'
 import { type Names, readNames } from './names.ts'
 import { checkBoundary, type Held } from './rights.ts'
 import type { RoleGrant, RoleGrantCreate } from './schema.ts'
@@ -92,6 +93,19 @@ export function createRoleGrants({ store, now, newId }: Context) {
     }
   }
 
+  /** For what lets users of a configuration in, and goes on. @throws Problem `privilege_boundary` */
+  async function trust(
+    tx: Tx,
+    principal: Principal,
+    configurationId: string | undefined,
+  ): Promise<void> {
+    await boundary(tx, principal, configurationId)
+    if (configurationId === undefined) return
+    // As long as nobody is granted anything, its users may nothing.
+    const grants = await tx.roleGrants.ofConfiguration(configurationId)
+    if (grants.length > 0) checkLasts(principal, 'say whose tokens count')
+  }
+
   async function end(
     tx: Tx,
     principal: Principal,
@@ -115,7 +129,7 @@ export function createRoleGrants({ store, now, newId }: Context) {
       return store.transaction(async (tx) => {
         const names = await readNames(tx)
         checkBoundary(principal, names, { role, grants: [], tenant })
-        checkLasts(principal)
+        checkLasts(principal, 'grant roles')
         const configuration = await tx.externalSecurities.byName(externalSecurity)
         if (!configuration) throw unknown(externalSecurity)
         const { id: externalSecurityId } = configuration
@@ -168,6 +182,7 @@ export function createRoleGrants({ store, now, newId }: Context) {
     },
 
     checkBoundary: boundary,
+    checkTrust: trust,
 
     /** Who a user of a configuration is here; without a role that counts, somebody who may nothing. */
     async principalOf({ configuration, user, roles }: ExternalUser): Promise<Principal> {
@@ -203,14 +218,6 @@ export function createRoleGrants({ store, now, newId }: Context) {
 
 /** Both may hold a slash: `a/b` of `c` is not `b` of `c/a`. */
 const plain = (name: string): string => name.replace(/[%/]/g, encodeURIComponent)
-
-/** A grant stays: what ends, or is bound to addresses and uses, makes nobody that goes on. */
-function checkLasts({ id, expiresAt }: Principal): void {
-  if (id.startsWith('identity:') || expiresAt !== undefined) {
-    const detail = 'A credential that ends cannot grant roles: they would go on'
-    throw new Problem('privilege_boundary', detail)
-  }
-}
 
 function unknown(name: string): Problem {
   const message = `There is no external-security configuration ${name.slice(0, 64)}`

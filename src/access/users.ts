@@ -6,6 +6,7 @@ import type { UserRow } from '../store/users.ts'
 import { fromMillis, toIso, toMillis } from '../time.ts'
 import { sealHa1 } from './digest.ts'
 import { contains } from './grants.ts'
+import { checkLasts } from './lasting.ts'
 import type { UserAccount } from './logins.ts'
 import { proofOf } from './logins.ts'
 import { type Names, readNames } from './names.ts'
@@ -92,7 +93,7 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
       const { name, password, role, tenant, jwt = false, digest = false } = body
       if (digest && password === undefined) throw needsPassword()
       checkDigest(digest, role)
-      checkLasts(principal)
+      checkLasts(principal, MAKE)
       const passwordHash =
         password === undefined ? undefined : await hashNew(password, principal.id)
       return store.transaction(async (tx) => {
@@ -134,7 +135,7 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
     async update(principal: Principal, name: string, body: UserPatch): Promise<User> {
       const { password } = body
       if (body.digest === true && password === undefined) throw needsPassword()
-      if (password !== undefined || body.jwt === true) checkLasts(principal)
+      if (password !== undefined || body.jwt === true) checkLasts(principal, MAKE)
       // Who may not at all is told so before anything is hashed.
       const first = await visible(store.read, principal, name)
       checkBoundary(principal, first.names, first.held)
@@ -176,6 +177,7 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
      * be bound to no tenant. @throws Problem `privilege_boundary`
      */
     async checkJwtTrust(principal: Principal): Promise<void> {
+      checkLasts(principal, 'say whose tokens count')
       const names = await readNames(store.read)
       checkBoundary(principal, names, { role: undefined, grants: [], tenant: undefined })
       for (const { id, role, jwt, tenantId } of await store.read.users.list()) {
@@ -243,16 +245,8 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
   }
 }
 
-/** A user stays: what ends, or is bound to addresses and uses, makes nobody that goes on. */
-function checkLasts({ id, expiresAt }: Principal): void {
-  if (id.startsWith('identity:')) {
-    throw new Problem('privilege_boundary', 'An identity cannot make users or set passwords')
-  }
-  if (expiresAt !== undefined) {
-    const detail = 'A token that ends cannot make users or set passwords: they would go on'
-    throw new Problem('privilege_boundary', detail)
-  }
-}
+/** What a user is; see `checkLasts`. */
+const MAKE = 'make users or set passwords'
 
 interface NewPassword {
   password: string

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { Problem } from '../errors.ts'
 import { NoContent } from '../http/fields.ts'
 import { errorHandler, notFoundHandler } from '../http/problem.ts'
@@ -25,14 +25,20 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
     if (!settings.get('http_api')) throw new Problem('not_found')
   }
 
-  async function admit({ raw }: FastifyRequest, reply: FastifyReply): Promise<void> {
-    // Nothing parses a body on the way, whatever it calls itself.
+  /** Nothing parses a body on the way, whatever it calls itself. */
+  async function untyped({ raw }: FastifyRequest): Promise<void> {
     raw.headers['content-type'] = undefined
+  }
+
+  /** Of those who may, and until it is done: who may not, or does not read his answer, takes nobody's place. */
+  async function inPool(work: () => Promise<void>): Promise<void> {
     if (running >= settings.get('http_api_pool_capacity')) throw new Problem('overloaded')
     running++
-    reply.raw.once('close', () => {
+    try {
+      await work()
+    } finally {
       running--
-    })
+    }
   }
 
   return async (app) => {
@@ -46,7 +52,7 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
       {
         config: { capability: 'data-api-admin', credentials: 'data-api' },
         bodyLimit: MIB,
-        onRequest: [isThere, admit],
+        onRequest: [isThere, untyped],
         schema: {
           ...{ tags: ['data-api'], operationId: 'jwksSetup' },
           summary: 'Makes the JWK Set of jwks_endpoint the active one',
@@ -54,7 +60,7 @@ export function dataApiRoutes({ dataApi, settings }: DataApiRoutesParts): Routes
         },
       },
       async ({ principal }, reply) => {
-        await dataApi.update(principal)
+        await inPool(() => dataApi.update(principal))
         return reply.code(200).send()
       },
     )

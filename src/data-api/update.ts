@@ -24,8 +24,13 @@ export interface FetchLimits {
 
 export interface UpdateParts {
   context: Context
-  /** The one guarded fetch. @throws Problem `url_refused`, `jwks_timeout`, `jwks_unreachable` */
-  fetch(request: { url: string; caCert: string; limits: FetchLimits }): Promise<Uint8Array>
+  /** The one guarded fetch. @throws Problem `url_refused`, `url_insecure`, `jwks_timeout`, `jwks_unreachable` */
+  fetch(request: {
+    url: string
+    caCert: string
+    limits: FetchLimits
+    secureOutside: true
+  }): Promise<Uint8Array>
   isOurs: IsOurs
   settings: UpdateSettings
   /** Milliseconds for a fetch; default 10 s. */
@@ -84,9 +89,12 @@ export function createUpdates(parts: UpdateParts) {
 
   async function fetched(url: string, caCert: string): Promise<Uint8Array> {
     try {
-      return await parts.fetch({ url, caCert, limits })
+      return await parts.fetch({ url, caCert, limits, secureOutside: true })
     } catch (error) {
       if (!isProblem(error)) throw error
+      if (error.code === 'url_insecure') {
+        throw new Problem('jwks_endpoint_invalid', undefined, { cause: error })
+      }
       if (error.code === 'jwks_timeout') throw new Problem('jwks_update_timeout', 'timeout')
       const { cause, detail } = error
       const known = error.code === 'jwks_unreachable' && cause instanceof Error

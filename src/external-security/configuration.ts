@@ -1,6 +1,6 @@
 import { Problem } from '../errors.ts'
 import { DEFAULT_CACHE_TIMEOUT, MAX_NAME } from './fields.ts'
-import type { Payload, Tree, Value } from './payload.ts'
+import { isLonger, type Payload, type Tree, type Value } from './payload.ts'
 
 // What must hold of a configuration as a whole, and how a change is laid over it (contract section 4). Pure.
 
@@ -117,9 +117,11 @@ const namesIn = (tree: Tree, path: string): string[] =>
 
 function checkName(name: string): void {
   if (name === '') throw invalid('external-security-name is required')
-  if (name.length > MAX_NAME || /\p{Cc}/u.test(name)) {
+  if (isLonger(name, MAX_NAME) || /\p{Cc}/u.test(name)) {
     throw invalid(`external-security-name is not 1 to ${MAX_NAME} characters without control ones`)
   }
+  // Clients take such a segment out of a path.
+  if (/^\.{1,2}$/.test(name)) throw invalid('external-security-name is no path')
 }
 
 function checkRules(properties: Tree): void {

@@ -54,11 +54,14 @@ export function readPayload(bytes: Uint8Array, format: BodyFormat, table: GroupF
   return readTree(format === 'json' ? fromJson(bytes) : xmlMembers(bytes, table), table)
 }
 
-/** Whether a body has an `oauth-server`, whatever else is in it. @throws as `readPayload` */
-export function namesOauthServer(bytes: Uint8Array, format: BodyFormat): boolean {
-  if (format === 'xml') return parseXml(bytes).children.some(({ name }) => name === 'oauth-server')
-  const value = fromJson(bytes)
-  return isMembers(value) && Object.hasOwn(value, 'oauth-server')
+/** Whether a body is an object, or an element, with nothing in it. @throws as `readPayload` */
+export function isEmptyPayload(bytes: Uint8Array, format: BodyFormat): boolean {
+  if (format === 'json') {
+    const value = fromJson(bytes)
+    return isMembers(value) && Object.keys(value).length === 0
+  }
+  const { children, text } = parseXml(bytes)
+  return children.length === 0 && (text ?? '').trim() === ''
 }
 
 function fromJson(bytes: Uint8Array): Raw {
@@ -135,9 +138,13 @@ function readField(value: Raw, field: Field, path: string, found: Found): Value 
 }
 
 /** With line ends and tabs; no other control character, and nothing that XML could not say. */
+/** In characters, of which one may be two units of UTF-16. */
+export const isLonger = (text: string, max: number): boolean =>
+  text.length > max && (text.length > 2 * max || [...text].length > max)
+
 function readText(value: Raw, path: string, max: number): string {
   if (typeof value !== 'string') throw refused(`${path} is not text`)
-  if (value.length > max) throw refused(`${path} has more than ${max} characters`)
+  if (isLonger(value, max)) throw refused(`${path} has more than ${max} characters`)
   if (!isXmlText(value)) throw refused(`${path} has a character that is not allowed`)
   return value
 }
@@ -196,8 +203,12 @@ function readEntries(value: Raw, path: string): SecretEntry[] {
   const wrapped = path.endsWith('/oauth-jwt-secrets')
   const inner = wrapped ? unwrapped(value, path) : value
   const entries = [inner ?? []].flat() as Raw[]
-  if (entries.length > MAX_ENTRIES) throw refused(`${path} has more than ${MAX_ENTRIES} entries`)
-  return entries.map((entry) => readEntry(entry, wrapped ? `${path}/oauth-jwt-secret` : path))
+  const read = entries.map((entry) => readEntry(entry, wrapped ? `${path}/oauth-jwt-secret` : path))
+  // As many names as a read shows may come back; each value costs more.
+  if (read.filter(({ value }) => value !== undefined).length > MAX_ENTRIES) {
+    throw refused(`${path} has more than ${MAX_ENTRIES} entries`)
+  }
+  return read
 }
 
 function unwrapped(value: Raw, path: string): Raw {
@@ -217,7 +228,7 @@ function readEntry(entry: Raw, path: string): SecretEntry {
   }
   const { 'oauth-jwt-key-id': keyId, 'oauth-jwt-secret-value': value } = entry
   const isKeyId = typeof keyId === 'string' && /^[^\p{Cc}]+$/u.test(keyId)
-  if (!isKeyId || keyId.length > MAX_KEY_ID || !isXmlText(keyId)) {
+  if (!isKeyId || isLonger(keyId, MAX_KEY_ID) || !isXmlText(keyId)) {
     throw refused(`${path}/oauth-jwt-key-id is not 1 to ${MAX_KEY_ID} printable characters`)
   }
   if (value === undefined || value === null) return { keyId, value: undefined }

@@ -8,7 +8,7 @@ import { toIso } from '../time.ts'
 import { askedOf, fallbackOf, manageFormat, statusOf } from './errors.ts'
 import { CONFIGURATION, type GroupField, JWT_SECRETS } from './fields.ts'
 import { answerFormat, checkFormat, requestFormat, TYPES } from './format.ts'
-import { namesOauthServer, type Payload, readPayload } from './payload.ts'
+import { isEmptyPayload, type Payload, readPayload } from './payload.ts'
 import {
   ConfigurationBody,
   DefaultDocument,
@@ -109,8 +109,9 @@ export function manageRoutes(parts: ManageParts): Routes {
    */
   async function remove(request: FastifyRequest, reply: FastifyReply) {
     const bytes = bytesOf(request)
-    if (bytes.length > 0 && namesOauthServer(bytes, requestFormat(askedOf(request)))) {
-      const reason = 'This would delete the whole external security; secrets are below /jwt-secrets'
+    if (bytes.length > 0 && !isEmptyPayload(bytes, requestFormat(askedOf(request)))) {
+      const reason =
+        'This would delete the whole external security and takes no body; secrets are below /jwt-secrets'
       throw new Problem('external_security_invalid', reason)
     }
     await service.delete(request.principal, refOf(request))

@@ -6,7 +6,7 @@ import type { Tx } from '../store/store.ts'
 import { toMillis } from '../time.ts'
 import { checkSameName, oauthServerOf } from './configuration.ts'
 import { findOr } from './find.ts'
-import type { Payload, SecretEntry, Tree } from './payload.ts'
+import { MAX_ENTRIES, type Payload, type SecretEntry, type Tree } from './payload.ts'
 import { checkSecretValue, importRsaKey, isShortSecret } from './secret-value.ts'
 import type { BoundaryRights } from './service.ts'
 import { shortFault } from './switch-on.ts'
@@ -27,6 +27,7 @@ export type Secrets = ReturnType<typeof createSecrets>
 const invalid = (reason: string) => new Problem('external_security_invalid', reason)
 const conflict = (reason: string) => new Problem('external_security_conflict', reason)
 const quoted = (keyId: string): string => JSON.stringify(keyId.slice(0, 64))
+const unknownKey = (keyId: string) => invalid(`There is no secret ${quoted(keyId)}`)
 
 export function createSecrets(parts: SecretsParts) {
   const { context, vault, rights, isOurs, isSwitchedOn } = parts
@@ -83,10 +84,14 @@ export function createSecrets(parts: SecretsParts) {
     }
   }
 
-  /** What is there, and may be written to: the same for every write of keys. */
-  async function target(tx: Tx, principal: Principal, ref: string, payload: Payload) {
+  /** What is there, and may be written to by whom `check` lets: the same for every write of keys. */
+  async function target(
+    tx: Tx,
+    { principal, ref, payload }: { principal: Principal; ref: string; payload: Payload },
+    check: BoundaryRights['checkTrust'],
+  ) {
     const row = await findOr(tx, ref, 'external_security_invalid')
-    await rights.checkBoundary(tx, principal, row.id)
+    await check(tx, principal, row.id)
     checkSameName(payload.properties, row.name)
     if (!oauthServerOf(row.properties as Tree)) {
       throw invalid('The external security has no oauth-server')
@@ -96,12 +101,15 @@ export function createSecrets(parts: SecretsParts) {
 
   async function known(tx: Tx, row: ExternalSecurityRow, keyId: string) {
     const found = await tx.jwtSecrets.byKeyId(row.id, keyId)
-    if (!found) throw invalid(`There is no secret ${quoted(keyId)}`)
+    if (!found) throw unknownKey(keyId)
     return found
   }
 
   function entriesOf({ jwtSecrets }: Payload): readonly SecretEntry[] {
     if (!jwtSecrets || jwtSecrets.length === 0) throw invalid('oauth-jwt-secret is required')
+    if (jwtSecrets.length > MAX_ENTRIES) {
+      throw invalid(`oauth-jwt-secret has more than ${MAX_ENTRIES} entries`)
+    }
     return jwtSecrets
   }
 
@@ -160,9 +168,10 @@ export function createSecrets(parts: SecretsParts) {
       entries: readonly SecretEntry[],
     ): Promise<void> {
       checkOnce(entries)
+      const keyIds = new Set(await tx.jwtSecrets.keyIds(row.id))
       for (const { keyId, value } of entries) {
         if (value === undefined) {
-          await known(tx, row, keyId)
+          if (!keyIds.has(keyId)) throw unknownKey(keyId)
           continue
         }
         const before = await tx.jwtSecrets.byKeyId(row.id, keyId)
@@ -181,7 +190,7 @@ export function createSecrets(parts: SecretsParts) {
       const alg = await algBefore(ref)
       await checkValues(alg, entries)
       const name = await store.transaction(async (tx) => {
-        const row = await target(tx, principal, ref, payload)
+        const row = await target(tx, { principal, ref, payload }, rights.checkTrust)
         checkSameAlg(row, alg)
         await add(tx, principal, row, entries)
         return row.name
@@ -195,7 +204,7 @@ export function createSecrets(parts: SecretsParts) {
       const alg = await algBefore(ref)
       await checkValues(alg, entries)
       const name = await store.transaction(async (tx) => {
-        const row = await target(tx, principal, ref, payload)
+        const row = await target(tx, { principal, ref, payload }, rights.checkTrust)
         checkSameAlg(row, alg)
         for (const { keyId, value = '' } of entries) {
           await replace(tx, row, await known(tx, row, keyId), value)
@@ -211,7 +220,7 @@ export function createSecrets(parts: SecretsParts) {
       const entries = entriesOf(payload)
       checkOnce(entries)
       await store.transaction(async (tx) => {
-        const row = await target(tx, principal, ref, payload)
+        const row = await target(tx, { principal, ref, payload }, rights.checkBoundary)
         for (const { keyId } of entries) {
           await tx.jwtSecrets.delete((await known(tx, row, keyId)).id)
           await record(tx, principal, row.name, 'removed', keyId)

@@ -34,8 +34,8 @@ export interface ExternalSecurityParts {
   rights: BoundaryRights
   /** Whether a key of this server has this kid or RFC 7638 thumbprint. */
   isOurs(kid: string | undefined, thumbprint: string): Promise<boolean>
-  /** Whether the setting `external_security` names it. */
-  isSwitchedOn(name: string): boolean
+  /** The setting `external_security`, as it is now. */
+  switchedOn(): readonly string[]
   check?: CheckSignature | undefined
 }
 
@@ -46,6 +46,8 @@ export interface BoundaryRights {
    * @throws Problem `privilege_boundary`
    */
   checkBoundary(tx: Tx, principal: Principal, configurationId: string | undefined): Promise<void>
+  /** The same, for what makes users who outlive the credential of who makes them. @throws Problem `privilege_boundary` */
+  checkTrust(tx: Tx, principal: Principal, configurationId: string | undefined): Promise<void>
   /** Ends the role grants of a configuration that goes. @throws Problem `privilege_boundary` */
   endGrants(tx: Tx, principal: Principal, of: { id: string; name: string }): Promise<void>
 }
@@ -67,16 +69,18 @@ export interface ShownConfiguration {
 }
 
 const algOf = (properties: Tree): string => oauthServerOf(properties)?.alg ?? ''
+const issuerIn = (properties: unknown): string => oauthServerOf(properties as Tree)?.issuer ?? ''
 
 export type ExternalSecurity = ReturnType<typeof createExternalSecurity>
 
 /** External-security configurations and their JWT secrets. */
 export function createExternalSecurity(parts: ExternalSecurityParts) {
-  const { context, remote, rights, isSwitchedOn, check } = parts
+  const { context, remote, rights, switchedOn, check } = parts
   const { store, now, newId } = context
   const vault = createVault(parts.seals)
   const directory = createDirectory(context, vault)
-  const secrets: Secrets = createSecrets({ ...parts, vault })
+  const isSwitchedOn = (name: string): boolean => switchedOn().includes(name)
+  const secrets: Secrets = createSecrets({ ...parts, vault, isSwitchedOn })
 
   /** An unsigned 64-bit number in decimal (contract section 3). */
   const newNumber = (): string => String(BigInt(`0x${newId().replaceAll('-', '').slice(0, 16)}`))
@@ -90,9 +94,25 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
     return { ...row, name, properties, secrets: sealed, updatedAt: toMillis(now()) }
   }
 
-  /** Of a configuration that authenticates, nothing may be taken that it needs for that. */
-  function checkStillOn(row: ExternalSecurityRow): void {
-    const fault = isSwitchedOn(row.name) ? faultOf(toEntry(row)) : undefined
+  /** Another that authenticates and whose tokens name the same issuer: a token would be of neither. */
+  async function rivalOf(tx: Tx, { name, properties }: ExternalSecurityRow) {
+    const issuer = issuerIn(properties)
+    if (issuer === '') return undefined
+    for (const other of switchedOn()) {
+      const row = other === name ? undefined : await tx.externalSecurities.byName(other)
+      if (row && issuerIn(row.properties) === issuer) return `${other} has its oauth-jwt-issuer-uri`
+    }
+    return undefined
+  }
+
+  /**
+   * Of a configuration that authenticates, nothing may be taken that it needs for that, nor may it take the issuer of
+   * another; `issuer` is the one that it had.
+   */
+  async function checkStillOn(tx: Tx, row: ExternalSecurityRow, issuer?: string): Promise<void> {
+    if (!isSwitchedOn(row.name)) return
+    const isOther = issuerIn(row.properties) !== issuer
+    const fault = faultOf(toEntry(row)) ?? (isOther ? await rivalOf(tx, row) : undefined)
     if (fault === undefined) return
     const reason = `The external security authenticates here, and could not with this: ${fault}`
     throw new Problem('external_security_invalid', reason)
@@ -117,7 +137,7 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
       throw new Problem('external_security_invalid', 'oauth-jwt-alg was changed meanwhile')
     }
     const wanted = await toRow(tx, after, row)
-    checkStillOn(wanted)
+    await checkStillOn(tx, wanted, issuerIn(properties))
     return wanted
   }
 
@@ -161,7 +181,7 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
           )
         }
         const row = await toRow(tx, wanted, { id: newNumber(), createdAt: toMillis(now()) })
-        checkStillOn(row)
+        await checkStillOn(tx, row)
         await tx.externalSecurities.insert(row)
         await tx.audit.append({
           ...{ type: 'external-security.created', subject: name, principal: principal.id },
@@ -187,7 +207,7 @@ export function createExternalSecurity(parts: ExternalSecurityParts) {
       await secrets.checkValues(alg, given)
       const name = await store.transaction(async (tx) => {
         const row = await findOr(tx, ref, 'external_security_invalid')
-        await rights.checkBoundary(tx, principal, row.id)
+        await rights.checkTrust(tx, principal, row.id)
         const wanted = await changed(tx, row, payload, alg)
         await tx.externalSecurities.update(wanted)
         await tx.audit.append({

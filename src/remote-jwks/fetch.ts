@@ -2,7 +2,7 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
 import { promisify } from 'node:util'
 import { isProblem, Problem } from '../errors.ts'
-import { type AddressRules, createAddressCheck } from './addresses.ts'
+import { type AddressRules, createAddressCheck, isPublicAddress } from './addresses.ts'
 import { createSlots } from './slots.ts'
 import { type TransferLimits, transfer } from './transfer.ts'
 import { hostOf, NO_ADDRESS, NO_LOCAL, parseRemoteUrl, refused, withoutBrackets } from './url.ts'
@@ -24,12 +24,14 @@ export interface FetchRequest {
   /** PEM: the only trust anchors when given; empty counts as not given. */
   caCert?: string | undefined
   limits?: FetchLimits
+  /** `http:` leads to internal addresses only, those that the rules let it. */
+  secureOutside?: boolean
 }
 
 export interface GuardedFetch {
   /**
    * The body of a 2xx answer to one GET. Nothing is followed, cached, retried or decompressed.
-   * Problem `url_refused` (400: the rules of `url.ts` and `addresses.ts`, checked at every call),
+   * Problem `url_refused` (400: the rules of `url.ts` and `addresses.ts`, checked at every call), `url_insecure`,
    * `jwks_timeout` (504), `jwks_unreachable` (502: all else). Details say nothing about the other
    * side; causes, for the log, hold no byte of a body.
    */
@@ -77,6 +79,11 @@ export function createGuardedFetch(rules: FetchRules): GuardedFetch {
     return addresses
   }
 
+  function checkSecure({ protocol }: URL, addresses: readonly LookupAddress[]): void {
+    if (protocol === 'https:' || !addresses.some(({ address }) => isPublicAddress(address))) return
+    throw new Problem('url_insecure')
+  }
+
   /** Runs `work` in its turn and within the deadline; the turn ends with all that `hold` was given. */
   async function inTurn<T>(
     timeoutMs: number,
@@ -102,10 +109,11 @@ export function createGuardedFetch(rules: FetchRules): GuardedFetch {
   }
 
   return {
-    async fetch({ url: text, caCert, limits = DEFAULT_LIMITS }) {
+    async fetch({ url: text, caCert, limits = DEFAULT_LIMITS, secureOutside = false }) {
       const url = parseRemoteUrl(text)
       return inTurn(limits.timeoutMs, async (signal, hold) => {
         const addresses = await addressesOf(url, signal, hold)
+        if (secureOutside) checkSecure(url, addresses)
         return transfer({ url, addresses, caCert, limits, signal })
       })
     },

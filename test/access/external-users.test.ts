@@ -195,6 +195,81 @@ test('a token is asked of one source, and of none where two could be meant', asy
   assert.equal((await ask(token)).status, 200, 'there, that set is not asked')
 })
 
+test('a configuration that is on does not take the issuer of another, which would be neither’s then', async (t) => {
+  const { ask, call, configure, switchOn, grant } = await externalWorld(t)
+  await configure('idp')
+  await configure('other', { 'oauth-jwt-issuer-uri': 'https://other.test/' })
+  await grant('ops', 'admin')
+  await switchOn('idp', 'other')
+  const take = (issuer: string) =>
+    call('PUT', `${MANAGE}/other/properties`, {
+      'oauth-server': { 'oauth-jwt-issuer-uri': issuer },
+    })
+  const refused = await take(ISSUER)
+  assert.equal(refused.status, 400)
+  assert.match(refused.json.errorResponse.message, /idp has its oauth-jwt-issuer-uri/)
+  assert.equal((await ask(await signed())).status, 200)
+  assert.equal((await take('https://third.test/')).status, 204)
+})
+
+test('product.md 4: who is known for a while makes no users who go on', async (t) => {
+  const { ask, must, call, configure, switchOn, grant } = await externalWorld(t)
+  await configure('idp')
+  await configure('bare', { 'oauth-jwt-issuer-uri': 'https://bare.test/' })
+  await grant('ops', 'admin')
+  await switchOn('idp')
+  const jwt = await signed()
+  const ending = { name: 'ending', role: 'admin', ttl: '15m' }
+  const { token: apiToken } = await must('POST', '/v1/api-tokens', ending)
+  const issuer = { 'oauth-server': { 'oauth-jwt-issuer-uri': 'https://mine.test/' } }
+  const writes = [
+    ['POST', `${MANAGE}/idp/jwt-secrets`, secretOf('mine')],
+    ['PUT', `${MANAGE}/idp/jwt-secrets`, secretOf('k', `${SECRET}2`)],
+    ['PUT', `${MANAGE}/idp/properties`, issuer],
+    ['PUT', '/v1/settings/jwks_endpoint', { value: 'https://mine.test/' }],
+    ['PUT', '/v1/settings/jwks_issuer', { value: 'https://mine.test/' }],
+    ['DELETE', '/v1/settings/jwks_username_field', undefined],
+  ] as const
+  for (const token of [jwt, apiToken]) {
+    for (const [method, url, body] of writes) {
+      const { status } = await ask(token, url, method, body)
+      assert.equal(status, url.startsWith(MANAGE) ? 401 : 403, `${method} ${url}`)
+    }
+    // Nobody is granted anything by this one: its users may nothing.
+    const own = `${MANAGE}/bare/jwt-secrets`
+    assert.equal((await ask(token, own, 'POST', secretOf('mine'))).status, 204)
+    // Nor does it make anybody to take a key away.
+    assert.equal((await ask(token, `${own}/mine`, 'DELETE')).status, 204)
+  }
+  const both = { value: ['idp', 'bare'] }
+  assert.equal((await ask(jwt, '/v1/settings/external_security', 'PUT', both)).status, 403)
+  for (const [method, url, body] of writes) {
+    assert.ok((await call(method, url, body)).status < 300, `${method} ${url}`)
+  }
+})
+
+test('the privilege boundary: who lacks what a configuration gives neither switches it off nor removes it', async (t) => {
+  const { ask, must, configure, switchOn, grant } = await externalWorld(t)
+  await configure('idp')
+  await configure('mine', { 'oauth-jwt-issuer-uri': 'https://mine.test/' })
+  await grant('ops', 'admin')
+  await switchOn('idp')
+  const grants = ['access-manage', 'external-security', 'settings']
+  const { token } = await must('POST', '/v1/api-tokens', { name: 'few', grants })
+  const setting = '/v1/settings/external_security'
+  for (const [method, url, body] of [
+    ['PUT', setting, { value: ['mine'] }],
+    ['PUT', setting, { value: [] }],
+    ['DELETE', setting, undefined],
+  ] as const) {
+    assert.equal((await ask(token, url, method, body)).status, 403, method)
+  }
+  assert.equal((await ask(token, `${MANAGE}/idp`, 'DELETE')).status, 401)
+  await switchOn()
+  assert.equal((await ask(token, setting, 'PUT', { value: ['mine'] })).status, 200)
+  assert.equal((await ask(token, setting, 'DELETE')).status, 200)
+})
+
 test('such a token is no credential on the other surfaces', async (t) => {
   const { ask, configure, switchOn, grant } = await externalWorld(t)
   await configure('idp')

@@ -81,6 +81,9 @@ test('sections 5, 6.2: what is no usable URL is told from what cannot be fetched
     values['jwks_endpoint'] = bad
     assert.equal(await code(), 'jwks_endpoint_invalid', bad.slice(0, 60))
   }
+  // Over http anybody on the way could become every user.
+  values['jwks_endpoint'] = 'http://93.184.215.14/'
+  assert.equal(await code(), 'jwks_endpoint_invalid')
   values['jwks_endpoint'] = ''
   assert.equal(await code(), 'jwks_endpoint_unset')
   values['jwks_endpoint'] = `http://localhost:${port}/`

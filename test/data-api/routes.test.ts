@@ -181,6 +181,26 @@ test('section 8: over http_api_pool_capacity requests are refused, and no longer
   assert.equal((await world.ask(AS_ROOT)).status, 200)
 })
 
+test('section 8: who may not, or reads no answer, takes no place of those that there are', async (t) => {
+  const world = await setUp(t, [aSigner('a')])
+  await world.set('http_api_pool_capacity', 1)
+  const address = await world.app.listen({ host: '127.0.0.1', port: 0 })
+  const client = connect(Number(new URL(address).port), '127.0.0.1')
+  t.after(() => client.destroy())
+  // Answers are given in order: behind a held query they are never sent, and never closed.
+  const { index } = (await world.call('GET', '/v1/status')).json
+  const held = `GET /.well-known/jwks.json?index=${index}&wait=10m HTTP/1.1\r\nHost: x\r\n\r\n`
+  const post = `POST ${SETUP} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n`
+  const { promise: arrived, resolve } = Promise.withResolvers<void>()
+  let posts = 0
+  world.app.server.on('request', ({ method }) => {
+    if (method === 'POST' && ++posts === 20) resolve()
+  })
+  client.write(held + post.repeat(20))
+  await arrived
+  assert.equal((await world.ask(AS_ROOT)).status, 200)
+})
+
 test('a surface that is switched off answers our 404', async (t) => {
   const { ask } = await dataApiWorld(t, { settings: { SURFACES: 'nomad' } })
   const { status, headers } = await ask(AS_ROOT)

@@ -59,8 +59,8 @@ const VALUES: [path: 'top' | 'oauth', name: string, taken: unknown[], refused: u
   [
     'top',
     'external-security-name',
-    ['a', 'ä/ö +%', 'x'.repeat(255)],
-    ['', 'x'.repeat(256), 'a\nb', 'a\0', 1, {}, []],
+    ['a', 'ä/ö +%', 'x'.repeat(255), '🔑'.repeat(255), '...'],
+    ['', 'x'.repeat(256), '🔑'.repeat(256), 'a\nb', 'a\0', '.', '..', 1, {}, []],
   ],
   [
     'top',

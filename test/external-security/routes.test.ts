@@ -162,6 +162,20 @@ test('section 1: a DELETE of the configuration that carries the key-id payload i
   assert.equal(refused.status, 400)
   assert.match(refused.text, /MANAGE-INVALIDPAYLOAD/)
   invalid(await ask('DELETE', 'one', { raw: '{"oauth-server', type: 'application/json' }))
+  for (const body of [
+    { 'external-security-properties': { 'oauth-server': {} } },
+    { 'oauth-jwt-secret': [{ 'oauth-jwt-key-id': 'k1' }] },
+    { 'external-security-name': 'another' },
+    [{ 'oauth-server': {} }],
+    null,
+    'k1',
+  ]) {
+    const raw = JSON.stringify(body)
+    assert.equal((await ask('DELETE', 'one', { raw, type: 'application/json' })).status, 400, raw)
+  }
+  for (const raw of ['<oauth-server><oauth-jwt-secret/></oauth-server>', '<a>k1</a>']) {
+    assert.equal((await ask('DELETE', 'one', { raw, type: 'application/xml' })).status, 400, raw)
+  }
   assert.equal((await ask('DELETE', 'one', { raw: '{"oauth-server":1}', type: null })).status, 415)
   const { json: shown } = await ask('GET', 'one/properties?format=json')
   assert.equal(shown['oauth-server']['oauth-jwt-secrets']['oauth-jwt-secret'].length, 1)

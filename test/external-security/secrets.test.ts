@@ -185,6 +185,21 @@ test('section 5.3: 100 entries, key ids of 512 characters and of any printable t
   assert.equal((await keyIds(made)).length, 104)
   const xml = await made.ask('GET', 'one/properties?format=xml')
   assert.match(xml.text, /<oauth-jwt-key-id>&lt;&amp;&quot;&gt;<\/oauth-jwt-key-id>/)
+  // Characters, of which one may be two units of UTF-16.
+  const wide = direct(entry('🔑'.repeat(512)))
+  assert.equal((await made.ask('POST', PATH, { body: wide })).status, 204)
+  assert.equal(
+    (await made.ask('POST', PATH, { body: direct(entry('🔑'.repeat(513))) })).status,
+    400,
+  )
+  const over = direct(...Array.from({ length: 101 }, (_, i) => entry(`m${i}`)))
+  assert.equal((await made.ask('POST', PATH, { body: over })).status, 400)
+  // What a read shows may come back, however many they are.
+  const { text } = await made.ask('GET', 'one/properties?format=json')
+  const put = { raw: text, type: 'application/json' }
+  assert.equal((await made.ask('PUT', 'one/properties', put)).status, 204)
+  const none = text.replace('"ключ 🔑"', '"missing"')
+  assert.equal((await made.ask('PUT', 'one/properties', { ...put, raw: none })).status, 400)
 })
 
 test('section 5.4: all or nothing, in every method', async (t) => {

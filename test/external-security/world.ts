@@ -94,8 +94,8 @@ export async function manageWorld(t: TestContext, options: WorldOptions = {}) {
   const remote = createRemoteJwks(context, open(), { isOurs })
   const roleGrants = createRoleGrants(context)
   const service = createExternalSecurity({
-    ...{ context, remote, isOurs, seals: keyring.own, isSwitchedOn: (name) => on.has(name) },
-    rights: { checkBoundary: roleGrants.checkBoundary, endGrants: roleGrants.endAll },
+    ...{ context, remote, isOurs, seals: keyring.own, switchedOn: () => [...on] },
+    rights: { ...roleGrants, endGrants: roleGrants.endAll },
   })
 
   const app = createServer({

@@ -92,6 +92,19 @@ test('a name that leads nowhere is refused with its own words', async () => {
   await closed(resolver(['93.184.215.14'])).checkUrl('https://public.example/')
 })
 
+test('where it is asked for, http leads to internal addresses only, and no connection is made', async (t) => {
+  const { port, seen } = await endpoint(t)
+  const allowed = { allowInternalHosts: ['inside.example'] }
+  const secureOutside = true
+  const inside = closed({ ...resolver(['127.0.0.1']), ...allowed })
+  await inside.fetch({ url: `http://inside.example:${port}/`, secureOutside })
+  assert.equal(seen.length, 1)
+  for (const addresses of [['93.184.215.14'], ['127.0.0.1', '93.184.215.14']]) {
+    const outside = closed({ ...resolver(addresses), ...allowed })
+    await fails(outside.fetch({ url: 'http://inside.example/', secureOutside }), 'url_insecure')
+  }
+})
+
 test('a name that changes its address after the check gains nothing (DNS rebinding)', async (t) => {
   const { port, seen, connections } = await endpoint(t)
   const url = `http://rebinding.example:${port}/`
