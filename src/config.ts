@@ -214,7 +214,10 @@ export function clientEnvironment(env: Environment = process.env) {
       // In a shell that starts the server too, its port is the one that is meant. Before NOMAD_ADDR, which an operator of
       // Nomad has in every shell: that server must not be sent our credential.
       return (
-        env.KEYRINGD_ADDR || addressOfPort(env) || env.NOMAD_ADDR || `http://127.0.0.1:${SETTINGS.port.default}`
+        env.KEYRINGD_ADDR ||
+        addressOfPort(env) ||
+        env.NOMAD_ADDR ||
+        `http://127.0.0.1:${SETTINGS.port.default}`
       )
     },
     token: env.KEYRINGD_TOKEN || env.NOMAD_TOKEN || undefined,

@@ -439,14 +439,26 @@ test('real files are read, and credentials in a bad URL are not repeated', async
 })
 
 test('the command line takes our names before those of Nomad', () => {
-  assert.deepEqual(clientEnvironment({}), { address: 'http://127.0.0.1:4650', token: undefined })
-  assert.equal(clientEnvironment({ KEYRINGD_PORT: '4711' }).address, 'http://127.0.0.1:4711')
-  const injected = { KEYRINGD_PORT: 'tcp://10.0.0.1:4650' }
-  assert.equal(clientEnvironment(injected).address, 'http://127.0.0.1:4650')
+  const read = (env: Record<string, string>) => {
+    const { address, token } = clientEnvironment(env)
+    return [address(), token]
+  }
+  assert.deepEqual(read({}), ['http://127.0.0.1:4650', undefined])
   const nomad = { NOMAD_ADDR: 'http://n', NOMAD_TOKEN: 'n' }
-  assert.deepEqual(clientEnvironment(nomad), { address: 'http://n', token: 'n' })
-  const ours = { ...nomad, KEYRINGD_ADDR: 'http://k', KEYRINGD_TOKEN: 'k' }
-  assert.deepEqual(clientEnvironment(ours), { address: 'http://k', token: 'k' })
+  assert.deepEqual(read(nomad), ['http://n', 'n'])
+  assert.deepEqual(read({ ...nomad, KEYRINGD_PORT: '4711' }), ['http://127.0.0.1:4711', 'n'])
+  const ours = { ...nomad, KEYRINGD_PORT: 'x', KEYRINGD_ADDR: 'http://k', KEYRINGD_TOKEN: 'k' }
+  assert.deepEqual(read(ours), ['http://k', 'k'])
+  for (const port of ['', 'tcp://10.0.0.1:4650']) {
+    assert.deepEqual(read({ KEYRINGD_PORT: port }), ['http://127.0.0.1:4650', undefined])
+  }
+  for (const port of ['46500000', '0', 'x', '-1', 'http://k']) {
+    assert.throws(
+      () => read({ ...nomad, KEYRINGD_PORT: port }),
+      (error) => isProblem(error, 'wrong_usage') && error.detail.startsWith('KEYRINGD_PORT '),
+      port,
+    )
+  }
 })
 
 test('the table of settings has a row for each, its default, and no stray column', () => {

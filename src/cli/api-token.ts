@@ -1,7 +1,7 @@
 import type { ApiTokenAnswer } from './answers.ts'
 import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command } from './command.ts'
-import { json, role, list as repeated, text } from './flags.ts'
+import { json, list as repeated, roleFlag, text } from './flags.ts'
 import { toDurationField } from './input.ts'
 import { localTime, record } from './table.ts'
 
@@ -31,7 +31,7 @@ const create = command({
   argument: 'name',
   summary: 'Makes an API token and prints it, this once',
   flags: {
-    role: role('default: none'),
+    role: roleFlag('default: none'),
     grant: repeated(
       'GRANT',
       'capability, alone or with @ring:NAME, @profile:RING/NAME or @delivery-service:XML_ID',

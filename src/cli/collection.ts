@@ -1,4 +1,4 @@
-import { createClient } from './client.ts'
+import { type CallOptions, createClient } from './client.ts'
 import { type Call, type Command, command, segment } from './command.ts'
 import { type Flags, json, type Values } from './flags.ts'
 import { failure } from './io.ts'
@@ -27,10 +27,10 @@ export interface Collection<T, F extends Flags = Record<never, never>, Answer = 
 /** Asks, and prints the answer: with `-json` as it came, else as `show` has it. @throws Problem `command_failed` */
 export async function ask<T>(
   { values, io }: Call<{ json: typeof json }>,
-  [method, path, body]: readonly [method: string, path: string, body?: unknown],
+  request: readonly [method: string, path: string, body?: unknown, options?: CallOptions],
   show: (value: T) => string,
 ): Promise<number> {
-  const { value, text } = await createClient(values, io).json<T>(method, path, body)
+  const { value, text } = await createClient(values, io).json<T>(...request)
   io.out(values.json ? text : show(value))
   return 0
 }

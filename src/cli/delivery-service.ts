@@ -29,10 +29,13 @@ const services: Collection<ServiceAnswer> = {
     }),
 }
 
+const TENANT_NEEDED = '-tenant is needed, such as -tenant root'
+
 const create = command({
   name: 'delivery-service create',
   argument: 'xml_id',
-  summary: 'Makes a delivery service, or gives it to another tenant with its keys',
+  summary: 'Makes a delivery service',
+  notes: ['One that there is already stays as it is; "delivery-service move" gives it away'],
   flags: {
     tenant: text('NAME', 'whose it is; needed'),
     cdn: text('NAME', 'the CDN that delivers it'),
@@ -40,9 +43,34 @@ const create = command({
   },
   run(call) {
     const { tenant, cdn } = call.values
-    if (!tenant) throw usage('-tenant is needed, such as -tenant root')
+    if (!tenant) throw usage(TENANT_NEEDED)
     const body = { tenant, ...(cdn && { cdn }) }
-    return ask(call, ['PUT', `${SERVICES}/${segment(call.argument)}`, body], services.describe)
+    const path = `${SERVICES}/${segment(call.argument)}`
+    const headers = { 'if-none-match': '*' }
+    return ask(call, ['PUT', path, body, { headers }], services.describe)
+  },
+})
+
+const move = command({
+  name: 'delivery-service move',
+  argument: 'xml_id',
+  summary: 'Gives a delivery service to another tenant, with its keys',
+  flags: {
+    tenant: text('NAME', 'whose it is from now on; needed'),
+    cdn: text('NAME', 'the CDN that delivers it from now on; default: the same'),
+    json,
+  },
+  async run(call) {
+    const { values, io } = call
+    const { tenant } = values
+    if (!tenant) throw usage(TENANT_NEEDED)
+    const path = `${SERVICES}/${segment(call.argument)}`
+    // The API writes both: without a CDN the service would have none.
+    const cdn =
+      values.cdn ?? (await createClient(values, io).json<ServiceAnswer>('GET', path)).value.cdn
+    const body = { tenant, ...(cdn && { cdn }) }
+    const headers = { 'if-match': '*' }
+    return ask(call, ['PUT', path, body, { headers }], services.describe)
   },
 })
 
@@ -74,6 +102,7 @@ const list = command({
 
 export const deliveryService = {
   create,
+  move,
   list,
   show: showCommand(services, 'Describes a delivery service'),
   delete: deleteCommand(services, 'Deletes a delivery service and its keys, all versions of them'),

@@ -28,12 +28,15 @@ export const toggle = (help: string) => ({ kind: 'switch', help }) as const
 /** What every command that prints an answer has. */
 export const json = toggle("the API's answer as it is")
 
-/** Of an API token, a user or an identity. */
-export const role = (more: string) => text('ROLE', `${ROLE_NAMES.join(', ')}; ${more}`)
+/** What somebody may. */
+export const roleFlag = (more: string) => text('ROLE', `${ROLE_NAMES.join(', ')}; ${more}`)
 
 /** What every command has. */
 export const COMMON = {
-  address: text('URL', 'server; else KEYRINGD_ADDR, KEYRINGD_PORT on this machine, NOMAD_ADDR, http://127.0.0.1:4650'),
+  address: text(
+    'URL',
+    'server; else KEYRINGD_ADDR, KEYRINGD_PORT on this machine, NOMAD_ADDR, http://127.0.0.1:4650',
+  ),
   token: text('TOKEN', 'credential; better in KEYRINGD_TOKEN (then NOMAD_TOKEN)'),
   'ca-cert': text('FILE', 'PEM certificates to trust for the server, instead of the usual ones'),
   help: toggle('this text'),

@@ -1,7 +1,8 @@
+import { isProblem } from '../errors.ts'
 import type { IdentityAnswer, JwtAuthAnswer } from './answers.ts'
 import type { Client } from './client.ts'
 import { segment } from './command.ts'
-import { usage } from './io.ts'
+import { failure, usage } from './io.ts'
 
 // What several commands ask of the identities surface.
 
@@ -33,25 +34,47 @@ const KEYS = ['configurationType', 'jwksUrl', 'publicKeys'] as const
 /** An update writes these whole: what it leaves out of them is reset (identity contract section 3). */
 const SOURCE = [...KEYS, 'jwksCaCert'] as const
 
+/** Of the server's refusals to fetch a JWK Set: its words name no host (identity contract section 4). */
+const UNRESOLVED = 'Could not resolve hostname'
+const INTERNAL = 'Local IPs not allowed'
+
+/** Adds which host it was, and what says so. */
+function withHost(error: unknown, jwksUrl: unknown, flag: string): unknown {
+  if (!isProblem(error, 'command_failed')) return error
+  const isInternal = error.detail.includes(INTERNAL)
+  const host = URL.parse(String(jwksUrl))?.hostname
+  if (!host || (!isInternal && !error.detail.includes(UNRESOLVED))) return error
+  const lines = [error.detail, `That is ${host}, the host of ${flag}`]
+  if (isInternal) {
+    lines.push('An internal host must be in KEYRINGD_ALLOW_INTERNAL_HOSTS of the server')
+  }
+  return failure(lines.join('\n'), error)
+}
+
 /** Seconds; the API's own default, which is the imitated one, is 30 days. */
 const NEW = { boundClaims: {}, accessTokenTTL: 900 }
 
 /**
  * Attaches a configuration, or changes the one that is attached; what is left out stays as it is, the source too where
- * nothing of it is named but its CA. @throws Problem `command_failed`, `wrong_usage` when there is no source at all
+ * nothing of it is named but its CA. `flag` is what says where the keys are. @throws Problem `command_failed`, `wrong_usage` when there is no source at all
  */
 export async function saveJwtAuth(
   client: Client,
   id: string,
   given: Readonly<Record<string, unknown>>,
+  flag: string,
 ): Promise<{ done: string; value: JwtAuthAnswer; text: string }> {
   const found = await client.json<{ identity: IdentityAnswer }>(
     'GET',
     `${IDENTITIES}/${segment(id)}`,
   )
   const path = jwtAuthPath(id)
-  const save = async (method: string, body: object, done: string) => {
-    const { value, text } = await client.json<JwtAuthReply>(method, path, body)
+  const save = async (method: string, body: Record<string, unknown>, done: string) => {
+    const { value, text } = await client
+      .json<JwtAuthReply>(method, path, body)
+      .catch((error: unknown) => {
+        throw withHost(error, body['jwksUrl'], flag)
+      })
     return { done: `${done} identity ${id}`, value: value.identityJwtAuth, text }
   }
   const namesSource = KEYS.some((member) => member in given)

@@ -118,7 +118,8 @@ const set = command({
   flags: { ...flags, json },
   async run({ values, argument, io }) {
     const body = await readBody(values, io)
-    const { done, value, text } = await saveJwtAuth(createClient(values, io), argument, body)
+    const flag = values['jwks-url'] ? '-jwks-url' : 'jwksUrl'
+    const { done, value, text } = await saveJwtAuth(createClient(values, io), argument, body, flag)
     io.out(values.json ? text : `${done}\n\n${describeJwtAuth(value)}`)
     return 0
   },

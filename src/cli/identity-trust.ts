@@ -1,7 +1,7 @@
 import { isProblem } from '../errors.ts'
 import { type Client, createClient, readText } from './client.ts'
 import { type Call, command } from './command.ts'
-import { json, text } from './flags.ts'
+import { json, roleFlag, text } from './flags.ts'
 import { createIdentity, saveJwtAuth } from './identity-client.ts'
 import { describeJwtAuth } from './identity-jwt-auth.ts'
 import { failure, usage } from './io.ts'
@@ -12,7 +12,7 @@ import { exactEntry, githubTrust, kubernetesTrust, type Trust } from './trust.ts
 const who = {
   identity: text('ID', 'identity that may log in; one of this and -create is needed'),
   create: text('NAME', 'make the identity, with this name'),
-  role: text('ROLE', 'of the identity that -create makes; default: no-access'),
+  role: roleFlag('of the identity that -create makes; default: no-access'),
 }
 
 const how = {
@@ -48,13 +48,15 @@ async function write(call: Call<typeof who & typeof how>, trust: Trust): Promise
   const body = { ...trust, jwksCaCert, boundAudiences: given || exactEntry(audience, '-audience') }
   const id = identity || (await createIdentity(client, create ?? '', { role })).id
   try {
-    const { done, value, text } = await saveJwtAuth(client, id, body)
+    const flag = values['jwks-url'] ? '-jwks-url' : '-issuer'
+    const { done, value, text } = await saveJwtAuth(client, id, body, flag)
+    const made = create ? `Made identity ${id} with the role ${role || 'no-access'}\n` : ''
     const next = `The workload has to ask for its token with the audience ${audience}`
-    io.out(values.json ? text : `${done}\n\n${describeJwtAuth(value)}\n${next}\n`)
+    io.out(values.json ? text : `${made}${done}\n\n${describeJwtAuth(value)}\n${next}\n`)
     return 0
   } catch (error) {
     if (!create || !isProblem(error, 'command_failed')) throw error
-    const state = `Identity ${id} was made and cannot log in yet: go on with -identity ${id}`
+    const state = `Identity ${id} was made, with the role ${role || 'no-access'}, and cannot log in yet: go on with -identity ${id}`
     throw failure(`${error.detail}\n${state}`, error)
   }
 }

@@ -2,7 +2,7 @@ import type { IdentityAnswer } from './answers.ts'
 import { createClient } from './client.ts'
 import { type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command } from './command.ts'
-import { json, text, toggle } from './flags.ts'
+import { json, roleFlag, toggle } from './flags.ts'
 import { createIdentity, IDENTITIES } from './identity-client.ts'
 import { jwtAuth } from './identity-jwt-auth.ts'
 import { explain, login } from './identity-login.ts'
@@ -39,7 +39,7 @@ const create = command({
     'It cannot log in yet: "keyringd identity trust" or "keyringd identity jwt-auth set" lets it',
   ],
   flags: {
-    role: text('ROLE', 'what it may, such as member; default: no-access'),
+    role: roleFlag('default: no-access'),
     'delete-protection': toggle('refuse to delete it, until the API changes that'),
     json,
   },

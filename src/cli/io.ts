@@ -44,8 +44,8 @@ async function readAll(): Promise<string> {
 
 /** One line of the terminal: a line editor that has no output shows nothing, and turns the terminal's own echo off. */
 function readHidden(prompt: string): Promise<string> {
-  process.stderr.write(prompt)
   const editor = createInterface({ input: process.stdin, terminal: true, historySize: 0 })
+  process.stderr.write(prompt)
   return new Promise((resolve) => {
     let line = ''
     editor.once('line', (text) => {

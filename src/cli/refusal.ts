@@ -31,10 +31,16 @@ export function friendly(answer: Answer): string {
     : [first(fault, error), ...lines(others)].join('\n')
 }
 
+/** Of an ID that has not the form of one; a login does not say which it was. */
+const NO_IDENTITY =
+  /^(?:Failed to find identity with ID (?![\da-f]{8}-[\da-f]{4}-)|JWT auth method not found for identity)/
+const BY_ID = 'Identities are named by id: keyringd identity list'
+
 /** What to do about a refusal; `asked`: without a credential, though the route may need one. */
 export function hintsOf({ status, text }: Answer, { asked }: { asked: boolean }): string[] {
   if (status === 401 && asked) return ['No token was given: set KEYRINGD_TOKEN, or use -token']
-  const { code, safeAt, message } = membersOf(text)
+  const { code, safeAt, message, detail } = membersOf(text)
+  if (status === 404 && NO_IDENTITY.test(String(message ?? detail))) return [BY_ID]
   if (typeof message === 'string' && message.startsWith('Access denied')) {
     return ['How each check of the token went: keyringd identity explain ID -jwt-file FILE']
   }

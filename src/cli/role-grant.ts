@@ -1,7 +1,7 @@
 import type { RoleGrantAnswer } from './answers.ts'
 import { ask, type Collection, deleteCommand, listCommand } from './collection.ts'
 import { command } from './command.ts'
-import { json, text } from './flags.ts'
+import { json, roleFlag, text } from './flags.ts'
 import { usage } from './io.ts'
 import { localTime, record } from './table.ts'
 
@@ -28,7 +28,7 @@ const create = command({
   notes: ['Without a grant an external role means nothing here, whatever it is called'],
   flags: {
     'external-security': text('NAME', 'the configuration that the tokens verify against; needed'),
-    role: text('ROLE', 'what they may, such as security-admin or member; needed'),
+    role: roleFlag('needed'),
     tenant: text('NAME', 'bind them to this tenant and those below it'),
     json,
   },

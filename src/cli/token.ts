@@ -2,7 +2,7 @@ import type { VerdictAnswer } from './answers.ts'
 import { createClient } from './client.ts'
 import { ask } from './collection.ts'
 import { command, segment } from './command.ts'
-import { json, text } from './flags.ts'
+import { json, list, text } from './flags.ts'
 import { parseObject, readObject, readSource, toDurationField } from './input.ts'
 import { usage } from './io.ts'
 import { columns, plain } from './table.ts'
@@ -14,6 +14,7 @@ const sign = command({
     ring: text('NAME', 'ring whose active key signs; default: default'),
     profile: text('NAME', 'signing profile; without one this needs sign@ring:NAME'),
     sub: text('SUBJECT', 'the claim sub'),
+    aud: list('AUDIENCE', 'the claim aud'),
     claims: text('JSON|@FILE', 'further claims, a JSON object; @- reads standard input'),
     ttl: text('DURATION', 'lifetime, such as 15m, or whole seconds; needed'),
     typ: text('TYPE', 'header parameter typ; default: JWT'),
@@ -23,14 +24,19 @@ const sign = command({
   },
   async run(call) {
     const { values, io } = call
-    const { ring, profile, sub, ttl, typ, algorithm } = values
+    const { ring, profile, sub, aud, ttl, typ, algorithm } = values
     if (!ttl) throw usage('-ttl is needed, such as -ttl 15m')
     const given = values.claims ? await readObject(values.claims, '-claims', io) : {}
     if (sub !== undefined && 'sub' in given) throw usage('sub is in -claims and in -sub')
+    if (aud.length > 0 && 'aud' in given) throw usage('aud is in -claims and in -aud')
     const header = values.header ? await readObject(values.header, '-header', io) : undefined
     const path = `/v1/rings/${segment(ring || 'default')}/sign`
     const body = {
-      claims: { ...given, ...(sub !== undefined && { sub }) },
+      claims: {
+        ...given,
+        ...(sub !== undefined && { sub }),
+        ...(aud.length > 0 && { aud: aud.length === 1 ? aud[0] : aud }),
+      },
       ttl: toDurationField(ttl, '-ttl'),
       ...(profile && { profile }),
       ...(typ && { typ }),
@@ -71,8 +77,10 @@ const verify = command({
     )
     if (values.json) io.out(text)
     else {
-      const lines = value.checks.map(({ name, ok, reason }) => [
-        ...[ok ? 'ok' : 'failed', plain(name), plain(reason ?? '')],
+      // Passed, and yet there is something to say: nobody asked.
+      const outcome = (ok: boolean, reason: string) => (ok ? (reason ? '-' : 'ok') : 'failed')
+      const lines = value.checks.map(({ name, ok, reason = '' }) => [
+        ...[outcome(ok, reason), plain(name), plain(reason)],
       ])
       io.out(`${columns(lines)}\nThe token is ${value.valid ? 'valid' : 'not valid'}\n`)
     }

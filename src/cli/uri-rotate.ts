@@ -7,6 +7,8 @@ import { toDurationField } from './input.ts'
 import { usage } from './io.ts'
 import { localTime, plain, table } from './table.ts'
 
+const STEPS: readonly string[] = ['sign', 'renew', 'remove']
+
 const pathOf = (xmlId: string, verb: string) => `/v1/delivery-services/${segment(xmlId)}/${verb}`
 
 /** Each rotation with its steps. */
@@ -47,6 +49,7 @@ export const rotate = command({
     if ([plan, step, cancel].filter(Boolean).length > 1) {
       throw usage('Only one of -plan, -step and -cancel can be given')
     }
+    if (step && !STEPS.includes(step)) throw usage('-step is sign, renew or remove')
     if (plan) return ask(call, ['GET', pathOf(call.argument, 'plan')], toText)
     const of = issuer ? { issuer } : {}
     const path = pathOf(call.argument, 'rotate')

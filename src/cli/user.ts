@@ -2,7 +2,7 @@ import type { UserAnswer } from './answers.ts'
 import { readText } from './client.ts'
 import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command, segment } from './command.ts'
-import { json, role, text, toggle } from './flags.ts'
+import { json, roleFlag, text, toggle } from './flags.ts'
 import { type Io, usage } from './io.ts'
 import { localTime, record } from './table.ts'
 
@@ -49,7 +49,7 @@ const create = command({
   summary: 'Makes a user',
   notes: ['Without -password-file no password opens the account; "user set-password" gives it one'],
   flags: {
-    role: role('default: no-access'),
+    role: roleFlag('default: no-access'),
     tenant: text('NAME', 'bind them to this tenant and those below it'),
     'password-file': text('FILE', PASSWORD),
     jwt: toggle('JWTs of a trusted set may be theirs'),
@@ -88,7 +88,7 @@ const setRole = command({
   name: 'user set-role',
   argument: 'name',
   summary: 'Gives a user another role',
-  flags: { role: role('needed'), json },
+  flags: { role: roleFlag('needed'), json },
   async run(call) {
     const { role } = call.values
     if (!role) throw usage('-role is needed')

@@ -20,6 +20,7 @@ export type CheckName =
 export interface Check {
   name: CheckName
   ok: boolean
+  /** Why it failed; of one that passed: that there was no rule to hold the claim to. */
   reason?: string
 }
 
@@ -60,10 +61,14 @@ export function checkClaims(header: JoseHeader, claims: Claims, rules: ClaimRule
     ...(rules.typ === undefined ? [] : [outcome('typ', typFault(header.typ, rules.typ))]),
     outcome('exp', expFault(claims.exp, rules)),
     outcome('nbf', nbfFault(claims.nbf, rules)),
-    outcome('iss', issFault(claims.iss, rules)),
-    outcome('aud', audFault(claims.aud, rules)),
+    unlessUnasked(outcome('iss', issFault(claims.iss, rules)), 'issuer', rules.issuer),
+    unlessUnasked(outcome('aud', audFault(claims.aud, rules)), 'audience', rules.audience),
   ]
 }
+
+/** A claim that only has the right form must not look like one that was compared. */
+const unlessUnasked = (check: Check, what: string, rule: string | undefined): Check =>
+  check.ok && rule === undefined ? { ...check, reason: `No ${what} was asked for` } : check
 
 /**
  * Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).

@@ -57,19 +57,28 @@ const FASTIFY_CODES: Record<string, ProblemCode> = {
   ECONNRESET: 'malformed_body',
 }
 
+/** What of these our own API says in more words; those of an imitated one are its own. */
+const WORDS: Record<string, string> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE:
+    'The body must be JSON, with Content-Type: application/json (curl: --json)',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'The body is empty; it must be JSON',
+  // Members that could become a prototype count as no JSON, too.
+  FST_ERR_CTP_INVALID_JSON_BODY: 'The body is not JSON, or has a member __proto__',
+}
+
 const cut = (text: string) => (text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text)
 
 /**
  * Turns whatever was thrown into a Problem. What is not a Problem, a failed schema or a 4xx of Fastify is `internal`:
- * its message is kept for the log only, as `cause`.
+ * its message is kept for the log only, as `cause`. `words`: of Fastify's codes, where the title is not enough.
  */
-export function toProblem(error: unknown): Problem {
+export function toProblem(error: unknown, words: Record<string, string> = {}): Problem {
   if (isProblem(error)) return error
   if (hasZodFastifySchemaValidationErrors(error)) return invalidRequest(error)
   if (typeof error !== 'object' || error === null || isSerialization(error)) return internal(error)
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   const known = FASTIFY_CODES[code]
-  if (known) return new Problem(known, undefined, { cause: error })
+  if (known) return new Problem(known, words[code], { cause: error })
   const status = 'statusCode' in error ? Number(error.statusCode) : 500
   if (code.startsWith('FST_') && status >= 400 && status < 500) {
     return new Problem('invalid_request', undefined, { cause: error })
@@ -148,9 +157,9 @@ export function problemBody(problem: Problem, requestId: string): string {
 }
 
 /** For `app.setErrorHandler`: logs what is our fault, answers in the surface's format. */
-export function errorHandler(format: Format) {
+export function errorHandler(format: Format, words?: Record<string, string>) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const problem = toProblem(error)
+    const problem = toProblem(error, words)
     if (problem.status >= 500) {
       const expected = isProblem(error) && problem.code !== 'internal'
       request.log[expected ? 'warn' : 'error'](
@@ -164,6 +173,9 @@ export function errorHandler(format: Format) {
     return sendProblem(problem, format, request, reply)
   }
 }
+
+/** That of our own API. */
+export const ourErrors = errorHandler(problemJson, WORDS)
 
 /** For `app.setNotFoundHandler`: nothing here has that path or takes that method. */
 export function notFoundHandler(format: Format) {

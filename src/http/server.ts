@@ -24,6 +24,7 @@ import {
   errorHandler,
   type Format,
   notFoundHandler,
+  ourErrors,
   ProblemDocument,
   problemJson,
 } from './problem.ts'
@@ -197,6 +198,7 @@ export function replaceTls(app: App, tls: TlsFiles): void {
 /** For the scope of our own routes. */
 export function ourApi(app: App): void {
   failsWith(app, 'application/problem+json', ProblemDocument)
+  app.setErrorHandler(ourErrors)
   assumeJson(app)
 }
 

@@ -126,10 +126,10 @@ export const SignBody = z
   .meta({ id: 'Sign' })
 
 const MAX_BATCH = 1000
-export const SignRequestBody = z.union([
-  SignBody,
-  z.strictObject({ batch: z.array(SignBody).min(1).max(MAX_BATCH) }),
-])
+export const SignRequestBody = z.union(
+  [SignBody, z.strictObject({ batch: z.array(SignBody).min(1).max(MAX_BATCH) })],
+  { error: 'Expected {"claims": {…}, "ttl": "15m"}, or a batch of them' },
+)
 
 export const SignedDocument = z
   .object({ token: z.string(), kid: z.string(), exp: z.int().describe('NumericDate') })

@@ -23,6 +23,12 @@ export const hashOf = (normalised: string): string =>
 /** The claim for a URI. Problem `uri_invalid` for a URI that is malformed or that no cache could match. */
 export function buildContainer(uri: string, form: ContainerForm): string {
   const parts = parseUri(uri)
+  if (!parts && uri.includes('#')) {
+    throw new Problem(
+      'uri_invalid',
+      'The URI has a fragment, which no cache sees: leave out the # and what follows',
+    )
+  }
   if (!parts) throw new Problem('uri_invalid', 'The URI is not an absolute http or https URI')
   const normal = normaliseParts(parts)
   if (form === 'hash') return `hash:${hashOf(toText(normal))}`

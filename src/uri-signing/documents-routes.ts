@@ -3,7 +3,7 @@ import { Problem } from '../errors.ts'
 import { NoContent } from '../http/fields.ts'
 import type { App, Routes } from '../http/server.ts'
 import type { StoredDocument } from './documents.ts'
-import { mustHave, needs, type RouteParts } from './routes.ts'
+import { conditionsOf, mustHave, needs, type RouteParts } from './routes.ts'
 import {
   AttestBody,
   CacheConfigQuery,
@@ -24,11 +24,6 @@ import { toFindings, toPlan, toVersion, toWritten } from './wire.ts'
 // The keys of a delivery service on our own API; to be registered inside the scope of our own routes.
 
 const tags = ['delivery-services']
-
-const conditionsOf = ({ headers }: FastifyRequest) => ({
-  ifMatch: headers['if-match'],
-  ifNoneMatch: headers['if-none-match'],
-})
 
 /** A document as it is, or 304; never to be kept by anything on the way. */
 function sendDocument(request: FastifyRequest, reply: FastifyReply, document: StoredDocument) {

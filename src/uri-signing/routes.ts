@@ -37,6 +37,11 @@ const asks = (capability: string) => ({
   config: { ...needs(capability).config, log: 'debug' as const },
 })
 
+export const conditionsOf = ({ headers }: FastifyRequest) => ({
+  ifMatch: headers['if-match'],
+  ifNoneMatch: headers['if-none-match'],
+})
+
 /** Who may read the keys can sign with them anywhere; who may not, must not do it here. */
 const SIGN = 'DS-SECURITY-KEY:READ'
 
@@ -92,13 +97,18 @@ export function serviceRoutes({ services, signing, onDenied }: RouteParts): Rout
         schema: {
           ...{ tags, operationId: 'putDeliveryService' },
           summary: 'Makes a delivery service, or gives it to another tenant',
+          description:
+            'With `If-None-Match: *` it only makes one, with `If-Match: *` it only changes one; else 412 `precondition_failed`.',
           params: NewServiceParams,
           body: ServiceWriteBody,
           response: { 200: ServiceDocument },
         },
       },
-      async ({ params, body, principal }) =>
-        toServiceDocument(await services.put(principal, params.xml_id, body)),
+      async (request) => {
+        const { params, body, principal } = request
+        const conditions = conditionsOf(request)
+        return toServiceDocument(await services.put(principal, params.xml_id, body, conditions))
+      },
     )
 
     app.get(

@@ -1,5 +1,5 @@
 import type { Context, Principal } from '../context.ts'
-import { Problem } from '../errors.ts'
+import { isProblem, Problem } from '../errors.ts'
 import type { ListedService, ServiceRow } from '../store/delivery-services.ts'
 import type { Tx } from '../store/store.ts'
 import { toMillis } from '../time.ts'
@@ -16,6 +16,12 @@ export interface ServiceWrite {
   /** By name. */
   tenant: string
   cdn?: string | undefined
+}
+
+/** As RFC 9110 section 13.1 has them. A service has no entity tag: `*` is all that can hold. */
+export interface ServiceConditions {
+  ifMatch?: string | undefined
+  ifNoneMatch?: string | undefined
 }
 
 export type Services = ReturnType<typeof createServices>
@@ -39,6 +45,27 @@ export function createServices({ context, tenancy, history }: ServicesParts) {
     throw new Problem('invalid_request', message, {
       extra: { errors: [{ path: 'body/tenant', message }] },
     })
+  }
+
+  /** Of one that the caller may see. @throws Problem `precondition_failed` */
+  function checkConditions(
+    { ifMatch, ifNoneMatch }: ServiceConditions,
+    principal: Principal,
+    xmlId: string,
+    before: ServiceRow | undefined,
+  ): void {
+    if (ifMatch !== undefined && ifMatch.trim() !== '*') throw new Problem('precondition_failed')
+    if (!before || ifNoneMatch?.trim() !== '*') return
+    // Whoever may write it need not be who may read it.
+    const mayRead = principal.may('DELIVERY-SERVICE:READ', { deliveryService: xmlId })
+    const whose = mayRead ? `, of tenant ${before.tenant}` : ''
+    throw new Problem('precondition_failed', `There is a delivery service ${xmlId} already${whose}`)
+  }
+
+  /** One that there is not fails the condition; what is hidden stays so. */
+  function unmet(error: unknown): never {
+    if (!isProblem(error, 'delivery_service_not_found')) throw error
+    throw new Problem('precondition_failed', error.detail)
   }
 
   async function create(
@@ -123,15 +150,23 @@ export function createServices({ context, tenancy, history }: ServicesParts) {
     },
 
     /**
-     * Makes the service, or gives it to another tenant.
-     * @throws Problem `tenant_forbidden`, `privilege_boundary`, `forbidden` for who may not read the keys that would move,
-     * `invalid_request` for a tenant that there is not
+     * Makes the service, or gives it to another tenant; with conditions, only the one or only the other.
+     * @throws Problem `tenant_forbidden`, `precondition_failed`, `privilege_boundary`, `forbidden` for who may not read the
+     * keys that would move, `invalid_request` for a tenant that there is not
      */
-    async put(principal: Principal, xmlId: string, write: ServiceWrite): Promise<ListedService> {
+    async put(
+      principal: Principal,
+      xmlId: string,
+      write: ServiceWrite,
+      conditions: ServiceConditions = {},
+    ): Promise<ListedService> {
       const { tenant, cdn } = write
       return store.transaction(async (tx) => {
         const before = await tx.deliveryServices.byXmlId(xmlId)
-        if (before) await tenancy.found(tx, principal, xmlId)
+        if (before || conditions.ifMatch !== undefined) {
+          await tenancy.found(tx, principal, xmlId).catch(unmet)
+        }
+        checkConditions(conditions, principal, xmlId, before)
         const tenantId = await tenantFor(tx, principal, tenant)
         if (before) await change(tx, principal, before, { tenantId, tenant, cdn })
         else await create(tx, principal, { id: newId(), xmlId, tenantId, cdn }, tenant)

@@ -88,6 +88,14 @@ test('an answer that is no JSON, one of a stranger, an endless one and a hang-up
   )
 })
 
+test('https to a port without TLS says so, and what to try', async (t) => {
+  const plain = await other(t, (_, response) => void response.end('{}'))
+  const url = plain.replace('http:', 'https:')
+  const { code, err } = await run(['ring', 'list'], { env: clientEnv(url) })
+  assert.equal(code, 1)
+  assert.equal(err, `error: Cannot reach ${url} (it does not speak TLS here): try ${plain}\n`)
+})
+
 test('an error cannot move the cursor of the terminal that shows it', async (t) => {
   const url = await other(t, (_, response) => {
     response.statusCode = 500

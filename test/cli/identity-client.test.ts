@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { rootCertificates } from 'node:tls'
 import { clientEnv, fileIn, folder, listeningServer, run } from './setup.ts'
@@ -27,4 +29,27 @@ test('another URL keeps the CA that was named for it, and a new one replaces it'
   assert.deepEqual([moved.jwksUrl, moved.jwksCaCert], ['ring:b', one.trim()])
   assert.equal((await set('-jwks-ca-cert', `${dir}/two.pem`)).jwksCaCert, two.trim())
   assert.equal((await set('-ttl', '5m')).jwksCaCert, two.trim())
+})
+
+test('a host that cannot be looked up is named, with the flag that has it, and nothing else of the URL', async (t) => {
+  const message = 'Could not resolve hostname to any IP address'
+  const refusing = createServer((request, response) => {
+    if (request.method === 'GET') {
+      response.end('{"identity":{"identity":{"authMethods":[]}}}')
+      return
+    }
+    response.statusCode = 400
+    response.end(JSON.stringify({ statusCode: 400, error: 'BadRequest', message }))
+  })
+  await new Promise<void>((resolve) => refusing.listen(0, '127.0.0.1', resolve))
+  t.after(() => refusing.close())
+  const env = clientEnv(`http://127.0.0.1:${(refusing.address() as AddressInfo).port}`)
+  const set = (...flags: string[]) => run(['identity', 'jwt-auth', 'set', 'x', ...flags], { env })
+  const url = 'https://me:secret@id.example.net:8443/keys'
+  const error = `error: ${message} (400 BadRequest)\n`
+  const { err } = await set('-jwks-url', url)
+  assert.equal(err, `${error}That is id.example.net, the host of -jwks-url\n`)
+  const inFile = fileIn(folder(t), 'config.json', JSON.stringify({ jwksUrl: url }))
+  const ofFile = await set('-file', inFile)
+  assert.equal(ofFile.err, `${error}That is id.example.net, the host of jwksUrl\n`)
 })

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
+import { needs } from '../needs.ts'
 import { folder } from './setup.ts'
 
 // The real command, as a process of its own, against a real server that is another one.
@@ -91,6 +92,37 @@ test('the command as a process: output, exit codes, standard input, the environm
   const doctor = await run(['doctor'])
   assert.equal(doctor.code, 0, doctor.out)
   assert.match(doctor.out, /^ok {4}The KEK file \S+ is its owner's alone$/m)
+})
+
+test('version and the help of serve need no server', async (t) => {
+  const { version } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  )
+  for (const word of ['version', '-version', '--version']) {
+    const ran = await finished(start(t, [word], {}))
+    assert.deepEqual(ran, { code: 0, out: `keyringd ${version}\n`, err: '' }, word)
+  }
+  const help = await finished(start(t, ['serve', '-help'], {}))
+  assert.deepEqual([help.code, help.err], [0, ''])
+  assert.match(help.out, /KEYRINGD_CONFIG[\s\S]*docs\/settings\.md/)
+  const extra = await finished(start(t, ['serve', 'extra'], {}))
+  assert.deepEqual([extra.code, extra.out], [2, ''])
+  assert.match(extra.err, /docs\/settings\.md/)
+})
+
+test('a password that is typed at a terminal is not shown', needs('script'), async (t) => {
+  const { env } = await serving(t)
+  await finished(start(t, ['user', 'create', 'bob'], env))
+  const command = `${process.execPath} ${BIN} user set-password bob`
+  const child = spawn('script', ['-qefc', command, '/dev/null'], {
+    env: { PATH: process.env.PATH ?? '', TZ: 'UTC', ...env },
+  })
+  t.after(() => child.kill('SIGKILL'))
+  const prompt = await textUntil(child.stdout, /Password: /)
+  child.stdin.write('correct horse battery\r')
+  const rest = await textUntil(child.stdout, /updatedAt/)
+  assert.match(rest, /hasPassword {2}true/)
+  assert.doesNotMatch(prompt + rest, /horse/)
 })
 
 test('-watch ends on SIGINT with exit code 0', async (t) => {

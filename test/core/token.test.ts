@@ -128,6 +128,13 @@ test('a valid token: every check in order, and the claims', async () => {
     claims,
     checks: names.map((name) => ({ name, ok: true })),
   })
+  // A claim that only has the right form was compared to nothing, and the check says so.
+  const { valid, checks } = await check(await sign(claims), {})
+  assert.ok(valid)
+  assert.deepEqual(checks.slice(-2), [
+    { name: 'iss', ok: true, reason: 'No issuer was asked for' },
+    { name: 'aud', ok: true, reason: 'No audience was asked for' },
+  ])
   const { payload } = await jwtVerify(await sign(claims), es256.verification.key, {
     currentDate: new Date(1000_000),
     audience: 'y',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import net from 'node:net'
 import { test } from 'node:test'
 import { z } from 'zod'
+import { PROBLEMS } from '../../src/errors.ts'
 import { Int64Field } from '../../src/http/fields.ts'
 import { ourApi } from '../../src/http/server.ts'
 import { exchange, listen, testApp } from './setup.ts'
@@ -106,6 +107,25 @@ test('our API: no content type is JSON, another one 415, bad JSON 400, no body n
   assert.deepEqual(await send('POST', '{"n":1,"m":2}'), [422, 'invalid_request'])
   assert.deepEqual(await send('POST'), [422, 'invalid_request'])
   assert.deepEqual(await send('DELETE', undefined, 'application/json'), [200, undefined])
+})
+
+test('our API says what a body must be; another API has its own words', async (t) => {
+  const { app } = testApp(t)
+  const post = async (url: string, payload: string, type = 'application/json') => {
+    const headers = { 'content-type': type }
+    return (await app.inject({ method: 'POST', url, payload, headers })).json().detail
+  }
+  app.post('/other', { config: open }, async () => ({}))
+  await app.register(async (scope) => {
+    ourApi(scope)
+    scope.post('/n', { config: open }, async () => ({}))
+  })
+  const form = 'application/x-www-form-urlencoded'
+  assert.match(await post('/n', 'n=1', form), /Content-Type: application\/json \(curl: --json\)$/)
+  assert.match(await post('/n', '{"n":'), /^The body is not JSON/)
+  assert.match(await post('/n', '{"__proto__":{}}'), /a member __proto__$/)
+  assert.equal(await post('/other', 'n=1', form), PROBLEMS.unsupported_media_type.title)
+  assert.equal(await post('/other', '{"n":'), PROBLEMS.malformed_body.title)
 })
 
 test('a client that hangs up in the middle is no error of ours', async (t) => {

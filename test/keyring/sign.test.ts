@@ -147,6 +147,11 @@ test('the keys of access and audit sign for the server only; an unknown ring is 
     assert.equal(put.json.code, 'ring_reserved')
   }
   assert.equal((await server.call('POST', '/v1/rings/none/sign', body())).status, 404)
+  for (const wrong of [undefined, [1]]) {
+    const { status, json } = await server.call('POST', '/v1/rings/default/sign', wrong)
+    assert.equal(status, 422)
+    assert.match(json.detail, /^body: Expected \{"claims": \{…\}, "ttl": "15m"\}/)
+  }
 })
 
 test('a batch of a thousand: all or none, in order', async (t) => {

@@ -34,6 +34,47 @@ test('product.md 6: a delivery service is made, described, listed by pages, move
   )
 })
 
+test('a condition decides whether one is made or one is changed', async (t) => {
+  const { ask, token, events } = await servicesWorld(t)
+  const put = async (name: string, headers: Record<string, string>, by?: string) => {
+    const body = { tenant: 'west' }
+    const { status, json } = await ask('PUT', name, { body, headers, ...(by && { token: by }) })
+    return [status, json.code ?? json.tenant, json.detail]
+  }
+  const none = { 'if-none-match': '*' }
+  const some = { 'if-match': '*' }
+  const code = 'precondition_failed'
+  const there = 'There is a delivery service demo already'
+  assert.deepEqual(await put('/demo', none), [412, code, `${there}, of tenant east`])
+  const writer = await token({ grants: ['DELIVERY-SERVICE:UPDATE'] })
+  assert.deepEqual(await put('/demo', none, writer), [412, code, there])
+  assert.deepEqual(await put('/new', some), [412, code, 'No delivery service new'])
+  for (const headers of [{ 'if-match': '"x"' }, { ...some, ...none }]) {
+    assert.deepEqual((await put('/demo', headers)).slice(0, 2), [412, code])
+  }
+  const west = await token({ role: 'cdn-admin', tenant: 'west' })
+  for (const headers of [none, some]) {
+    assert.equal((await put('/demo', headers, west))[1], 'tenant_forbidden')
+  }
+  assert.equal((await ask('GET', '/demo')).json.tenant, 'east')
+  const both = await Promise.all([put('/new', none), put('/new', none)])
+  assert.deepEqual(both.map(([status]) => status).sort(), [200, 412])
+  assert.deepEqual((await put('/demo', some)).slice(0, 2), [200, 'west'])
+  const made = await events(/^delivery-service\.created/)
+  assert.equal(made.filter(({ subject }) => subject === 'new').length, 1)
+  assert.equal((await events(/^delivery-service\.moved/)).length, 1)
+})
+
+test('HIDE_FOREIGN_SERVICES: a condition does not tell which names there are', async (t) => {
+  const settings = { HIDE_FOREIGN_SERVICES: 'true' }
+  const { ask, token } = await servicesWorld(t, { settings })
+  const west = await token({ role: 'cdn-admin', tenant: 'west' })
+  for (const name of ['/demo', '/nowhere']) {
+    const asked = { body: { tenant: 'west' }, headers: { 'if-match': '*' }, token: west }
+    assert.equal((await ask('PUT', name, asked)).json.code, 'tenant_forbidden', name)
+  }
+})
+
 test('contract 1: new names have 1 to 48 characters, no space, no period, and no tricks', async (t) => {
   const { ask } = await servicesWorld(t)
   const body = { tenant: 'east' }
