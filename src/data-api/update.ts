@@ -96,11 +96,7 @@ export function createUpdates(parts: UpdateParts) {
         throw new Problem('jwks_endpoint_invalid', undefined, { cause: error })
       }
       if (error.code === 'jwks_timeout') throw new Problem('jwks_update_timeout', 'timeout')
-      const { cause, detail } = error
-      const known = error.code === 'jwks_unreachable' && cause instanceof Error
-      throw new Problem('jwks_update_failed', known ? short(cause.message) : short(detail), {
-        cause: error,
-      })
+      throw new Problem('jwks_update_failed', short(reasonOf(error)), { cause: error })
     }
   }
 
@@ -261,6 +257,18 @@ function isUsable(text: string): boolean {
   const url = URL.parse(text)
   if (!url || !/^https?:$/.test(url.protocol)) return false
   return url.username === '' && url.password === ''
+}
+
+/** Parsers of TLS and HTTP speak of their own insides. */
+const INSIDES: readonly (readonly [code: RegExp, reason: string])[] = [
+  [/^(?:EPROTO|ERR_SSL_)/, 'no TLS that can be spoken'],
+  [/^HPE_/, 'no HTTP that can be read'],
+]
+
+function reasonOf({ code, cause, detail }: Problem): string {
+  if (code !== 'jwks_unreachable' || !(cause instanceof Error)) return detail
+  const inner = 'code' in cause ? String(cause.code) : ''
+  return INSIDES.find(([pattern]) => pattern.test(inner))?.[1] ?? cause.message
 }
 
 const MAX_REASON = 120

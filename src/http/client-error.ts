@@ -36,7 +36,11 @@ export function answerClientError(
   const problem = new Problem(CODES[error.code] ?? 'malformed_request')
   const url = (socket as Answered)._httpMessage?.req?.url ?? ''
   const format = formatFor?.(url.split('?', 1)[0] ?? '') ?? problemJson
-  const { type, body } = format(problem, {
+  const {
+    type,
+    body,
+    headers = {},
+  } = format(problem, {
     id: 'none',
     url,
     headers: {},
@@ -47,6 +51,7 @@ export function answerClientError(
       `HTTP/1.1 ${problem.status} ${REASONS[problem.status] ?? ''}`,
       `Content-Type: ${type}`,
       `Content-Length: ${Buffer.byteLength(body)}`,
+      ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
       'Connection: close',
       '',
       body,

@@ -17,8 +17,8 @@ export interface Definition<T = unknown> {
   class: SettingClass
   default: T
   description: string
-  /** False: the audit record says only that it changed. */
-  isShown: boolean
+  /** What the audit record says of a value. */
+  toDetail(value: T): Readonly<Record<string, unknown>>
   read(value: unknown): T | Fault
 }
 
@@ -83,19 +83,25 @@ const define = <T>(
   fallback: T,
   read: (value: unknown) => T | Fault,
   description: string,
-  isShown = true,
-): Definition<T> => ({ class: settingClass, default: fallback, read, description, isShown })
+  toDetail: Definition<T>['toDetail'] = (value) => ({ value }),
+): Definition<T> => ({ class: settingClass, default: fallback, read, description, toDetail })
+
+/** A query may be a credential. */
+function urlDetail(value: string) {
+  const url = URL.parse(value)
+  return { value: url ? `${url.origin}${url.pathname}` : '', ...(url?.search && { query: '…' }) }
+}
 
 const url = text(MAX_TEXT, isUrl, 'an http or https URL without a credential, or nothing')
 const line = text(MAX_TEXT, isLine, 'text on one line')
 
 // biome-ignore format: one setting, one entry
 export const DEFINITIONS = {
-  jwks_endpoint: define('trust', '', url, 'URL of the JWK Set that the next POST /api/v2/jwks_setup makes active'),
+  jwks_endpoint: define('trust', '', url, 'URL of the JWK Set that the next POST /api/v2/jwks_setup makes active', urlDetail),
   jwks_issuer: define('trust', '', line, 'iss of the tokens of that set: with it they count on /v1, too'),
   jwks_username_field: define('trust', 'sub', text(MAX_TEXT, (value) => value !== '' && isLine(value), 'the name of a claim'), 'claim with the name of the user'),
   jwks_require_audience: define('trust', '', line, 'aud that those tokens must have; empty: any'),
-  jwks_ssl_ca_certificate: define('trust', '', text(MAX_PEM, areCertificates, 'PEM certificates, or nothing'), 'certificates that alone are trusted for jwks_endpoint', false),
+  jwks_ssl_ca_certificate: define('trust', '', text(MAX_PEM, areCertificates, 'PEM certificates, or nothing'), 'certificates that alone are trusted for jwks_endpoint', () => ({})),
   jwks_update_interval: define('operational', 3600, count(0, MAX_INTERVAL), 'seconds between two updates of the active set; 0: only when asked'),
   http_api: define('operational', true, flag, 'whether /api/v2 and /ping answer'),
   http_api_pool_capacity: define('operational', 2048, count(1, MAX_POOL), 'requests on /api/v2 at once'),

@@ -126,10 +126,10 @@ export function createSettings({ context, fixed, validate = {} }: SettingsParts)
     const { name, value } = wanted
     if (value !== undefined) await tx.settings.set(name, value)
     else if (!(await tx.settings.delete(name))) return
-    const { isShown, default: fallback } = definitionOf(name)
+    const { toDetail, default: fallback } = definitionOf(name)
     const event = await tx.audit.append({
       ...{ type: 'settings.changed', subject: name, principal: principal.id },
-      detail: isShown ? { value: value ?? fallback } : {},
+      detail: toDetail(value ?? fallback),
     })
     written.set(event, wanted)
   }

@@ -242,5 +242,6 @@ test('sections 3, 5: a body that does not arrive in time is 408 in words of this
   const answer = await text(client)
   assert.match(answer, /^HTTP\/1\.1 408 /)
   assert.match(answer, /\r\nContent-Type: text\/plain; charset=utf-8\r\n/)
+  assert.match(answer, /\r\nx-content-type-options: nosniff\r\n/i)
   assert.match(answer, /\r\n\r\nrequest timeout$/)
 })

@@ -48,6 +48,7 @@ const BAD: [what: string, answer: RequestListener | string, text: RegExp][] = [
   ['500', (_, response) => response.writeHead(500).end(), /status 500/],
   ['404', (_, response) => response.writeHead(404).end(), /status 404/],
   ['a redirect', (_, response) => response.writeHead(302, { location: '/' }).end(), /a redirect/],
+  ['no HTTP', (_, { socket }) => socket?.end('nonsense\r\n\r\n'), /: no HTTP that can be read$/],
   ['an answer that breaks off', (_, response) => response.destroy(), /.+/],
 ]
 
@@ -63,6 +64,8 @@ test('sections 5, 6.3, 6.6, 9.5: every failure says why, and leaves the old set 
     assert.match(failed.text, /^JWKS update failed: [^\n]{1,120}$/, what)
     assert.equal((await world.verify(token)).valid, true, what)
   }
+  await world.set('jwks_endpoint', world.issuer.url.replace('http:', 'https:'))
+  assert.match((await world.ask(AS_ROOT)).text, /^JWKS update failed: no TLS that can be spoken$/)
   // Nobody listens there any more.
   await world.set('jwks_endpoint', 'http://127.0.0.1:1/jwks.json')
   assert.match((await world.ask(AS_ROOT)).text, /^JWKS update failed: .*ECONNREFUSED/)

@@ -118,6 +118,27 @@ test('a setting is listed, changed, and taken back; each change is on record', a
   )
 })
 
+test('of an endpoint only what is no secret is on record, of certificates nothing', async (t) => {
+  const { call, store } = await testServer(t)
+  const url = 'https://keys.example/set?sig=0123456789'
+  const put = async (name: string, value: string) =>
+    assert.equal((await call('PUT', `${PATH}/${name}`, { value })).status, 200)
+  await put('jwks_endpoint', url)
+  await put('jwks_endpoint', 'https://keys.example/set')
+  await put('jwks_endpoint', '')
+  await put('jwks_ssl_ca_certificate', '')
+  const rows = await store.read.audit.list(0n, 1000)
+  const details = rows
+    .filter(({ type }) => type === 'settings.changed')
+    .map(({ detail }) => JSON.parse(detail))
+  assert.deepEqual(details, [
+    { value: 'https://keys.example/set', query: '…' },
+    { value: 'https://keys.example/set' },
+    { value: '' },
+    {},
+  ])
+})
+
 test('what is refused changes nothing', async (t) => {
   const { call, settings } = await testServer(t)
   const table: [method: string, name: string, body: unknown, status: number, code: string][] = [
