@@ -438,6 +438,20 @@ test('real files are read, and credentials in a bad URL are not repeated', async
   assert.ok(!fault?.includes('hunter2'))
 })
 
+test('jwks-setup contract section 8: ports of a proxy are refused, alone and together: there is one listener', () => {
+  for (const given of [
+    ['HTTP_PROXY_PORT'],
+    ['HTTPS_PROXY_PORT'],
+    ['HTTP_PROXY_PORT', 'HTTPS_PROXY_PORT'],
+  ]) {
+    const found = faults(Object.fromEntries(given.map((name) => [name, '8080'])))
+    assert.deepEqual(
+      found.map((fault) => fault.split(' ', 1)[0]).sort(),
+      given.map((name) => `KEYRINGD_${name}`).sort(),
+    )
+  }
+})
+
 test('the command line takes our names before those of Nomad', () => {
   const read = (env: Record<string, string>) => {
     const { address, token } = clientEnvironment(env)

@@ -60,7 +60,7 @@ function open({ url, addresses, caCert, limits }: Omit<Transfer, 'signal'>): Cli
     port: url.port || (isTls ? 443 : 80),
     path: url.pathname + url.search,
     headers: {
-      accept: 'application/jwk-set+json, application/json;q=0.9, */*;q=0.1',
+      accept: 'application/json, application/jwk-set+json',
       'accept-encoding': 'identity',
       'user-agent': 'keyringd',
     },

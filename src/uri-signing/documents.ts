@@ -244,14 +244,17 @@ export function createDocuments(parts: DocumentsParts) {
       const subject = bytes ?? current?.bytes
       if (!subject) throw new Problem('keys_missing', `${xmlId} has no keys to look at`)
       const rows = await store.read.uriPromises.list(service.id)
-      const promises = new Map<string, number>()
-      for (const { kid, until } of rows) {
-        promises.set(kid, Math.max(until, promises.get(kid) ?? 0))
-      }
-      return lintDocument(subject, { now: toSeconds(now()), promises })
+      const promises = new Map(rows.map(({ issuer, kid, until }) => [nameOf(issuer, kid), until]))
+      return lintDocument(subject, {
+        now: toSeconds(now()),
+        promisedUntil: (issuer, kid) => promises.get(nameOf(issuer, kid)),
+      })
     },
   }
 }
+
+/** Both may hold anything. */
+const nameOf = (issuer: string, kid: string): string => JSON.stringify([issuer, kid])
 
 export interface GenerateRequest {
   issuer: string

@@ -21,8 +21,8 @@ export interface Finding {
 export interface LintOptions {
   /** Seconds; without it nothing is said about time. */
   now?: number | undefined
-  /** Until when the keys of a kid are promised to verify, as far as others know: NumericDate by kid. */
-  promises?: ReadonlyMap<string, number> | undefined
+  /** Until when a key is promised to verify, as far as we know: NumericDate; undefined: nothing is. */
+  promisedUntil?(issuer: string, kid: string): number | undefined
   /** How near an end is near, in seconds; default 14 days. */
   soon?: number | undefined
 }
@@ -188,7 +188,7 @@ function bypassOf(expression: string): string | undefined {
 function* keyWarnings(
   set: IssuerSet,
   { kid, alg, jwk }: DocumentKey,
-  { now, promises, soon = 14 * DAY }: LintOptions,
+  { now, promisedUntil, soon = 14 * DAY }: LintOptions,
 ): Generator<Finding> {
   const { issuer, renewalKid } = set
   const use = stringOf(jwk, 'use')
@@ -237,7 +237,7 @@ function* keyWarnings(
       kid,
     )
   }
-  const promised = promises?.get(kid)
+  const promised = promisedUntil?.(issuer, kid)
   if (promised !== undefined && promised > now && promised <= now + soon && kid !== renewalKid) {
     yield warning(
       'promise-ends-soon',

@@ -98,7 +98,7 @@ test('section 2: HEAD /v1/ping is where the npm client has its challenge from', 
   assert.equal((await ask(given, 'HEAD', '/v1/ping')).status, 200)
 })
 
-test('a right response gets in once; counters may come in any order, and none twice', async (t) => {
+test('section 2, replay: a right response gets in once; counters may come in any order, and none twice', async (t) => {
   const { ask, challenge, credential } = await digestWorld(t)
   const from = await challenge()
   const counters = ['00000003', '00000001', '0000000a', '00000002']
@@ -113,7 +113,7 @@ test('a right response gets in once; counters may come in any order, and none tw
   assert.equal(all.filter(({ status }) => status === 200).length, 1, 'of 20 at once, one')
 })
 
-test('a nonce that has ended, or is none of ours, is stale, and nothing else is', async (t) => {
+test('section 2, stale: a nonce that has ended, or is none of ours, is stale, and nothing else is', async (t) => {
   const world = await digestWorld(t)
   const { ask, challenge, credential, clock } = world
   const from = await challenge()

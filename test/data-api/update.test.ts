@@ -118,6 +118,54 @@ test('section 5, 9.5: an endpoint that stalls is 504 in time', async (t) => {
   assert.equal(updates.active(), undefined)
 })
 
+test('sections 5, 6.6, 9.5: while the endpoint stalls the old set counts, and after it, too', async (t) => {
+  const a = aSigner('a')
+  const world = await setUp(t, [a])
+  const { promise: asked, resolve } = Promise.withResolvers<() => void>()
+  world.issuer.answer((_, response) => resolve(() => response.destroy()))
+  const waiting = world.ask(AS_ROOT)
+  const release = await asked
+  assert.equal((await world.verify(await a.sign())).valid, true)
+  release()
+  assert.equal((await waiting).status, 500)
+  assert.equal((await world.verify(await a.sign())).valid, true)
+})
+
+test('section 6: an unknown kid is refused and fetches nothing', async (t) => {
+  const a = aSigner('a')
+  const world = await setUp(t, [a])
+  const before = world.issuer.seen.length
+  world.serve(a, aSigner('b'))
+  for (let time = 0; time < 20; time++) {
+    assert.equal((await world.verify(await a.sign({}, { kid: `b${time}` }))).valid, false)
+    world.clock.advance('1m')
+  }
+  assert.equal(world.issuer.seen.length, before)
+})
+
+test('section 6.4: during an update the old set counts whole, after it the new one whole', async (t) => {
+  const [a, b, c] = [aSigner('a'), aSigner('b'), aSigner('c')]
+  const world = await setUp(t, [a, b])
+  const seen = async () => {
+    const tokens = await Promise.all([a, b, c].map((one) => one.sign()))
+    const verdicts = await Promise.all(tokens.map((token) => world.verify(token)))
+    return verdicts.map(({ valid }) => valid)
+  }
+  const { promise: asked, resolve } = Promise.withResolvers<(text: string) => void>()
+  world.issuer.answer((_, response) => resolve((text) => response.end(text)))
+  const update = world.ask(AS_ROOT)
+  const answer = await asked
+  assert.deepEqual(await seen(), [true, true, false])
+  answer(setOf(b, c))
+  for (let isDone = false; !isDone; ) {
+    const before = await Promise.race([update.then(() => true), seen()])
+    if (before === true) isDone = true
+    else assert.ok(['true,true,false', 'false,true,true'].includes(String(before)), `${before}`)
+  }
+  assert.equal((await update).status, 200)
+  assert.deepEqual(await seen(), [false, true, true])
+})
+
 test('sections 6.1, 9.6: 50 calls at once are one fetch, and each has its outcome', async (t) => {
   const a = aSigner('a')
   const world = await setUp(t, [a])

@@ -43,6 +43,15 @@ test('section 1: POST makes one, 201 without a body and with a Location; a taken
   invalid(await ask('POST', CONFIGURATIONS, { raw: '{"a', type: 'application/json' }))
 })
 
+test('section 6: a URI that is none is 400 SEC-INVURI, and makes nothing', async (t) => {
+  const { ask } = await manageWorld(t)
+  const body = configuration('one')
+  const server = { ...body['oauth-server'], 'oauth-jwks-uri': 'http://idp.test/jwks' }
+  const refused = await ask('POST', CONFIGURATIONS, { body: { ...body, 'oauth-server': server } })
+  assert.deepEqual([refused.status, refused.json.errorResponse.messageCode], [400, 'SEC-INVURI'])
+  assert.equal((await ask('GET', 'one')).status, 404)
+})
+
 test('section 1: 20 parallel POSTs of one name make one', async (t) => {
   const { ask } = await manageWorld(t)
   const body = configuration('one')

@@ -9,6 +9,7 @@ import {
   isShortSecret,
   secretCandidates,
 } from '../../src/external-security/secret-value.ts'
+import { SECRETS_PAYLOAD } from './documented.ts'
 import {
   CERTIFICATE,
   CONFIGURATIONS,
@@ -45,16 +46,7 @@ const direct = (...entries: unknown[]) => ({ 'oauth-server': { 'oauth-jwt-secret
 
 test('section 5: the documented payload, byte for byte', async (t) => {
   const made = await world(t)
-  const raw = `{
-  "oauth-server" : {
-    "oauth-jwt-secret" : [
-      {
-        "oauth-jwt-key-id" : "kid1",
-        "oauth-jwt-secret-value" : "ExampleJWTSecret"
-      }
-    ]
-  }
-}`
+  const raw = SECRETS_PAYLOAD
   const { status, text } = await made.ask('POST', PATH, { raw, type: 'application/json' })
   assert.deepEqual([status, text], [204, ''])
   assert.deepEqual(await keyIds(made), ['kid1'])

@@ -35,6 +35,8 @@ test('a body comes back as it was sent, over a connection of its own that is clo
   assert.equal(first?.method, 'GET')
   assert.equal(first?.url, '/jwks.json?a=b')
   assert.equal(first?.headers.host, new URL(url).host)
+  // As jwks-setup contract section 6.2 has it.
+  assert.equal(first?.headers.accept, 'application/json, application/jwk-set+json')
   assert.equal(first?.headers['accept-encoding'], 'identity')
   assert.equal(first?.headers.connection, 'close')
   assert.equal(first?.headers.authorization, undefined)

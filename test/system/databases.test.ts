@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { SignJWT } from 'jose'
+import { KEY_IDS_PAYLOAD, SECRETS_PAYLOAD } from '../external-security/documented.ts'
 import { listenOn } from '../loopback.ts'
 import { needs } from '../needs.ts'
 import { bounded, faultsIn, makeHome, type Server, start } from './process.ts'
@@ -28,16 +29,6 @@ const configuration = (name: string) => ({
     ...{ 'oauth-username-attribute': 'preferred_username', 'oauth-role-attribute': 'groups' },
   },
 })
-
-/** As the vendor's page has it (contract section 5). */
-const PAYLOAD = `{
-  "oauth-server": {
-    "oauth-jwt-secret": [
-      { "oauth-jwt-key-id": "kid1", "oauth-jwt-secret-value": "ExampleJWTSecret" }
-    ]
-  }
-}
-`
 
 async function startServer(t: TestContext, settings: Record<string, string> = {}): Promise<Server> {
   const server = start(t, makeHome(t), {
@@ -95,7 +86,7 @@ test(
     const server = await startServer(t)
     await must(server, 'POST', '/v1/users', USER)
     const file = join(server.home, 'JWTSecretsPayload.json')
-    writeFileSync(file, PAYLOAD)
+    writeFileSync(file, SECRETS_PAYLOAD)
     for (const [at, flag] of ['--anyauth', '--digest', '--basic'].entries()) {
       const name = `documented-${at}`
       await must(server, 'POST', CONFIGURATIONS, configuration(name))
@@ -118,6 +109,46 @@ test(
     }
     assert.deepEqual(faultsIn(server.log()), [])
     assert.doesNotMatch(server.stdout + server.stderr, /ExampleJWTSecret/)
+  },
+)
+
+test(
+  'external security, section 1: the documented DELETE, which names the configuration, deletes nothing',
+  needs('curl'),
+  async (t) => {
+    const server = await startServer(t)
+    await must(server, 'POST', '/v1/users', USER)
+    const place = `${CONFIGURATIONS}/MyExternalName`
+    await must(server, 'POST', CONFIGURATIONS, configuration('MyExternalName'))
+    await must(server, 'POST', `${place}/jwt-secrets`, JSON.parse(SECRETS_PAYLOAD))
+    const file = join(server.home, 'JWTSecretsPayload.json')
+    writeFileSync(file, KEY_IDS_PAYLOAD)
+    const ask = (path: string) =>
+      curl(
+        ...[
+          '-X',
+          'DELETE',
+          '--anyauth',
+          '-u',
+          'admin:admin',
+          '-H',
+          'Content-Type:application/json',
+        ],
+        ...['-d', `@${file}`, `${server.url}${path}`],
+      )
+    assert.equal((await ask(place)).status, 400)
+    const { json } = await server.call('GET', `${place}/properties?format=json`)
+    assert.deepEqual(json['oauth-server']['oauth-jwt-secrets'], {
+      'oauth-jwt-secret': [{ 'oauth-jwt-key-id': 'kid1' }],
+    })
+    await must(server, 'POST', `${place}/jwt-secrets`, {
+      'oauth-server': {
+        'oauth-jwt-secret': [{ 'oauth-jwt-key-id': 'kid2', 'oauth-jwt-secret-value': 'x' }],
+      },
+    })
+    assert.equal((await ask(`${place}/jwt-secrets`)).status, 204)
+    const left = await server.call('GET', `${place}/properties?format=json`)
+    assert.doesNotMatch(left.text, /kid/)
   },
 )
 
@@ -164,16 +195,16 @@ test('external security, section 9: the npm client works through its Digest hand
         .result(),
       `${method} ${path}`,
     )
-  await send('POST', '/jwt-secrets', JSON.parse(PAYLOAD))
+  await send('POST', '/jwt-secrets', JSON.parse(SECRETS_PAYLOAD))
   const shown = async () => {
     const { json } = await server.call('GET', `${CONFIGURATIONS}/gateway/properties?format=json`)
     return json['oauth-server']['oauth-jwt-secrets']
   }
   assert.deepEqual(await shown(), { 'oauth-jwt-secret': [{ 'oauth-jwt-key-id': 'kid1' }] })
   // The second request goes on with the same nonce.
-  await send('PUT', '/jwt-secrets', JSON.parse(PAYLOAD))
-  await send('DELETE', '/jwt-secrets', JSON.parse(PAYLOAD))
-  await assert.rejects(send('DELETE', '/jwt-secrets', JSON.parse(PAYLOAD)), /400/)
+  await send('PUT', '/jwt-secrets', JSON.parse(SECRETS_PAYLOAD))
+  await send('DELETE', '/jwt-secrets', JSON.parse(SECRETS_PAYLOAD))
+  await assert.rejects(send('DELETE', '/jwt-secrets', JSON.parse(SECRETS_PAYLOAD)), /400/)
   assert.deepEqual(faultsIn(server.log()), [])
 })
 

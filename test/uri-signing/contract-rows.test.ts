@@ -49,6 +49,43 @@ test('section 1: all four methods behave alike under every version', async (t) =
   }
 })
 
+test('section 3: one’s own tenant and those below, neither parent, sibling nor foreign one, by every method', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const make = async (method: string, path: string, body: object) => {
+    const { status, json } = await world.call(method, path, body)
+    assert.ok(status < 300, JSON.stringify(json))
+  }
+  const tenants: [name: string, parent: string, isAllowed: boolean][] = [
+    ['above', 'root', false],
+    ['mine', 'above', true],
+    ['sibling', 'above', false],
+    ['below', 'mine', true],
+    ['deep', 'below', true],
+  ]
+  for (const [name, parent] of tenants) {
+    await make('POST', '/v1/tenants', { name, parent })
+    await make('PUT', `/v1/delivery-services/of-${name}`, { tenant: name })
+  }
+  const targets = [
+    ...tenants.map(([name, , is]) => [`of-${name}`, is] as const),
+    ['own', false] as const,
+  ]
+  for (const role of ['admin', 'cdn-admin']) {
+    await make('POST', '/v1/users', { name: role, password: PASSWORD, role, tenant: 'mine' })
+    const cookie = await world.login(role)
+    for (const [service, isAllowed] of targets) {
+      for (const method of METHODS) {
+        const call = { headers: { cookie }, ...withBody(method, documentOf()) }
+        const { status } = await world.ask(method, KEYS(service), call)
+        assert.equal(status, isAllowed ? 200 : 403, `${role} ${method} ${service}`)
+      }
+      if (isAllowed) continue
+      const { text } = await world.ask('GET', KEYS(service), asManagement)
+      assert.equal(text, EMPTY, 'nothing was written')
+    }
+  }
+})
+
 test('section 1: the name is one decoded segment, of any length, less one .json', async (t) => {
   const { ask } = await trafficOpsWorld(t)
   const long = 'x'.repeat(300)

@@ -128,7 +128,7 @@ const WARNINGS: [rule: string, document: unknown, options?: LintOptions][] = [
   [
     'promise-ends-soon',
     documentWith([good, oct('b')]),
-    { now: 1, promises: new Map([['b', DAY]]) },
+    { now: 1, promisedUntil: (_, kid) => (kid === 'b' ? DAY : undefined) },
   ],
 ]
 

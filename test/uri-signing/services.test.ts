@@ -256,6 +256,28 @@ test('contract 6.2: lint says what is wrong with a document that is sent, and st
   )
 })
 
+test('issue 4, lint: a promise that ends soon is said of the key that made it, and of no namesake', async (t) => {
+  const { ask } = await servicesWorld(t)
+  const keys = () => [octKey('a'), octKey('b')]
+  const write = (renewal: string) => {
+    const document = {
+      one: { renewal_kid: renewal, keys: keys() },
+      two: { keys: keys() },
+    }
+    return ask('PUT', '/demo/keys', { raw: JSON.stringify(document) })
+  }
+  assert.equal((await write('a')).status, 200)
+  const signing = { uri: 'http://h/a', ttl: '24h', issuer: 'one', kid: 'a' }
+  assert.equal((await ask('POST', '/demo/sign', { body: signing })).json.kid, 'a')
+  assert.equal((await write('b')).status, 200)
+  const { json } = await ask('POST', '/demo/lint')
+  const found = json.findings.filter(({ rule }: { rule: string }) => rule === 'promise-ends-soon')
+  assert.deepEqual(
+    found.map(({ issuer, kid }: Record<string, string>) => [issuer, kid]),
+    [['one', 'a']],
+  )
+})
+
 test('abuse: a document of 1 MiB is taken, one more byte is 413, and 10,000 keys are answered for', async (t) => {
   const { ask } = await servicesWorld(t)
   const keys = Array.from({ length: 9000 }, (_, at) => octKey(`kid-${at}`))
