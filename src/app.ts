@@ -146,7 +146,8 @@ export async function createApp(options: AppOptions): Promise<Server> {
     tokenEndpoint: () => places()?.token,
   })
   const digestSecret = createServerSecret({
-    ...{ context, seals: keyring.own, name: 'digest-nonces' },
+    ...{ context, seals: keyring.own, isReady: keyring.view.isUnsealed },
+    name: 'digest-nonces',
   })
   const settings = createSettings({
     ...{ context, fixed: fixedSettings(config) },

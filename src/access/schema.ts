@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { DurationField, NameField, TimeField } from '../http/fields.ts'
+import { HOUR } from '../time.ts'
 import { ROLE_NAMES } from './capabilities.ts'
 import { parseGrant } from './grants.ts'
 import { MAX_PASSWORD_UNITS } from './passwords.ts'
@@ -132,6 +133,24 @@ export const User = z
   })
   .meta({ id: 'User' })
 export type User = z.output<typeof User>
+
+const MAX_LOGIN_TTL = 24n * HOUR
+
+export const LoginTokenCreate = z
+  .strictObject({
+    ttl: DurationField.refine((ttl) => ttl <= MAX_LOGIN_TTL, 'Expected 24h at most')
+      .optional()
+      .describe('How long it may wait to be used, at most `24h`; default `1h`'),
+  })
+  .meta({ id: 'LoginTokenCreate' })
+
+export const LoginToken = z
+  .object({
+    token: z.string().describe('The token itself; never shown again'),
+    expiresAt: TimeField,
+  })
+  .meta({ id: 'LoginToken' })
+export type LoginToken = z.output<typeof LoginToken>
 
 export const UserList = z
   .object({ users: z.array(User).describe('By name') })

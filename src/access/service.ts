@@ -14,6 +14,7 @@ import { createDigest, REALM } from './digest.ts'
 import { isDigest } from './digest-header.ts'
 import { createFailures } from './failures.ts'
 import { contains, formatGrant, type Grant, servicesIn } from './grants.ts'
+import { createLoginTokens } from './login-tokens.ts'
 import { createLogins, type Limiter } from './logins.ts'
 import { type Names, readNames } from './names.ts'
 import { createPasswords } from './passwords.ts'
@@ -79,6 +80,7 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
   const principals = createUserPrincipals(context, rights)
   const { principalOf } = principals
   const sessions = createSessions({ context, principalOf })
+  const loginTokens = createLoginTokens({ context, limiter, openFor: sessions.openFor })
   const { seals = NO_SEALS, digestSecret = notReady } = options
   const users = createUsers({ context, passwords, minLength: minPasswordLength, seals })
   const basic = createBasic({
@@ -94,6 +96,7 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
   async function prune(): Promise<void> {
     if (options.clockInDoubt?.()) return
     await sessions.prune()
+    await loginTokens.prune()
     await digest.prune()
   }
   const denied = new Map<string, bigint>()
@@ -233,6 +236,7 @@ export function createAccess(context: Context, options: AccessOptions = {}) {
       jwtUser: principals.jwtUser,
     },
     sessions,
+    loginTokens,
     roleGrants,
 
     /** Who sends a name and a password in a header (RFC 7617). */

@@ -2,6 +2,8 @@ import { hash, randomBytes } from 'node:crypto'
 import type { Context, Principal } from '../context.ts'
 import { Problem } from '../errors.ts'
 import type { SessionKind } from '../store/sessions.ts'
+import type { Tx } from '../store/store.ts'
+import type { UserRow } from '../store/users.ts'
 import { toMillis } from '../time.ts'
 import { proofOf } from './logins.ts'
 
@@ -15,6 +17,14 @@ const PRUNE_AT_ONCE = 1000
 
 export interface FoundSession {
   principal: Principal
+  userId: string
+  /** Unix milliseconds. */
+  expiresAt: number
+}
+
+export interface OpenedSession {
+  /** What names it, for the client alone. */
+  id: string
   userId: string
   /** Unix milliseconds. */
   expiresAt: number
@@ -37,36 +47,52 @@ export function createSessions({ context, principalOf }: SessionsParts) {
   const { store } = context
   const now = () => toMillis(context.now())
 
+  /** Opens a session of whom `admit` lets in, in one transaction; the oldest ones end where there are too many. */
+  async function openFor(
+    admit: (tx: Tx) => Promise<UserRow>,
+    kind: SessionKind,
+    ttlMillis: number,
+  ): Promise<OpenedSession> {
+    const id = randomBytes(ID_BYTES).toString('base64url')
+    const idHash = hash('sha256', id, 'buffer')
+    const createdAt = now()
+    const expiresAt = createdAt + ttlMillis
+    const userId = await store.grouped(async (tx) => {
+      const user = await admit(tx)
+      // First those that go: of several in one millisecond the new one is none.
+      await tx.sessions.trim(user.id, kind, PER_USER - 1)
+      await tx.sessions.insert({ idHash, userId: user.id, kind, createdAt, expiresAt })
+      await tx.audit.append({
+        ...{ type: 'session.opened', subject: user.name, principal: `user:${user.name}` },
+        detail: { kind },
+      })
+      return user.id
+    })
+    return { id, userId, expiresAt }
+  }
+
   return {
+    openFor,
+
     /**
-     * Opens a session of a user, whose oldest ones end where there are too many. `proof` is that of the login: a
-     * password that was changed since opens none. @throws Problem `credentials_wrong`
+     * Opens a session of a user. `proof` is that of the login: a password that was changed since opens none.
+     * @throws Problem `credentials_wrong`
      */
-    async open(
+    open: (
       userId: string,
       kind: SessionKind,
       ttlMillis: number,
       proof?: string,
-    ): Promise<{ id: string; expiresAt: number }> {
-      const id = randomBytes(ID_BYTES).toString('base64url')
-      const idHash = hash('sha256', id, 'buffer')
-      const createdAt = now()
-      const expiresAt = createdAt + ttlMillis
-      await store.grouped(async (tx) => {
-        const user = await tx.users.byId(userId)
-        if (!user || (proof !== undefined && proof !== proofOf(user.passwordHash))) {
+    ): Promise<OpenedSession> =>
+      openFor(
+        async (tx) => {
+          const user = await tx.users.byId(userId)
+          if (user && (proof === undefined || proof === proofOf(user.passwordHash))) return user
           throw new Problem('credentials_wrong')
-        }
-        // First those that go: of several in one millisecond the new one is none.
-        await tx.sessions.trim(userId, kind, PER_USER - 1)
-        await tx.sessions.insert({ idHash, userId, kind, createdAt, expiresAt })
-        await tx.audit.append({
-          ...{ type: 'session.opened', subject: user.name, principal: `user:${user.name}` },
-          detail: { kind },
-        })
-      })
-      return { id, expiresAt }
-    },
+        },
+        kind,
+        ttlMillis,
+      ),
 
     /** Whose session it is, and until when; or why it is nobody's. */
     async find(id: string, kind: SessionKind): Promise<FoundSession | NoSession> {

@@ -1,14 +1,26 @@
 import { addressKey } from '../http/address.ts'
 import { NoContent } from '../http/fields.ts'
 import type { Routes } from '../http/server.ts'
-import { NameParams, PasswordChange, User, UserCreate, UserList, UserPatch } from './schema.ts'
+import {
+  LoginToken,
+  LoginTokenCreate,
+  NameParams,
+  PasswordChange,
+  User,
+  UserCreate,
+  UserList,
+  UserPatch,
+} from './schema.ts'
 import type { AccessService } from './service.ts'
 
 /** Bytes: names and passwords, and no more. */
 const MAX_BODY = 16 * 1024
 
 /** `/v1/users`; to be registered inside the scope of our own routes. */
-export function userRoutes({ users }: Pick<AccessService, 'users'>): Routes {
+export function userRoutes({
+  users,
+  loginTokens,
+}: Pick<AccessService, 'users' | 'loginTokens'>): Routes {
   const config = { capability: 'access-manage' }
   const tags = ['access']
 
@@ -86,6 +98,23 @@ export function userRoutes({ users }: Pick<AccessService, 'users'>): Routes {
         await users.delete(request.principal, request.params.name)
         return reply.code(204).send()
       },
+    )
+
+    app.post(
+      '/v1/users/:name/login-token',
+      {
+        config,
+        bodyLimit: MAX_BODY,
+        schema: {
+          ...{ tags, operationId: 'createLoginToken' },
+          summary: 'Makes a token with which a user logs in once, instead of the one before',
+          params: NameParams,
+          body: LoginTokenCreate.nullish(),
+          response: { 201: LoginToken },
+        },
+      },
+      async ({ principal, params, body }, reply) =>
+        reply.code(201).send(await loginTokens.make(principal, params.name, body?.ttl)),
     )
 
     app.put(

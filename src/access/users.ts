@@ -40,18 +40,10 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
     return passwords.hash(password, caller)
   }
 
-  async function visible(tx: Tx, principal: Principal, name: string): Promise<Seen> {
-    const names = await readNames(tx)
-    const row = await tx.users.byName(name)
-    if (!row || !isVisible(principal, row, names)) {
-      throw new Problem('user_not_found', `There is no user ${name.slice(0, 64)}`)
-    }
-    const grants = names.toGrants(await tx.users.grantsOf(row.id))
-    const tenant = names.tenantName(row.tenantId)
-    return { row, names, held: { role: row.role, grants, tenant } }
-  }
-
-  /** Ends every session in the same transaction. Digest logins, where there are some, go on with the new password. */
+  /**
+   * Ends every session and voids the login token, in the same transaction. Digest logins, where there are some, go on
+   * with the new password.
+   */
   async function writePassword(
     tx: Tx,
     row: UserRow,
@@ -62,6 +54,7 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
     const next = { ...row, passwordHash, digest, updatedAt: toMillis(now()) }
     await tx.users.update(next)
     const sessionsEnded = await tx.sessions.deleteOfUser(row.id)
+    await tx.loginTokens.deleteOfUser(row.id)
     await tx.audit.append({
       ...{ type: 'user.password-changed', subject: row.name, principal },
       detail: { sessionsEnded },
@@ -124,25 +117,26 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
 
     /** @throws Problem `user_not_found` */
     async get(principal: Principal, name: string): Promise<User> {
-      const { row, names } = await visible(store.read, principal, name)
+      const { row, names } = await visibleUser(store.read, principal, name)
       return describe(row, names)
     },
 
     /**
-     * Changes what is given; a new password ends every session. The caller must have all that the user had, and will
-     * have. @throws Problem `user_not_found`, `privilege_boundary`, `invalid_request`, `overloaded`
+     * Changes what is given; a new password ends every session; that, another role and another tenant void the login
+     * token. The caller must have all that the user had, and will have.
+     * @throws Problem `user_not_found`, `privilege_boundary`, `invalid_request`, `overloaded`
      */
     async update(principal: Principal, name: string, body: UserPatch): Promise<User> {
       const { password } = body
       if (body.digest === true && password === undefined) throw needsPassword()
       if (password !== undefined || body.jwt === true) checkLasts(principal, MAKE)
       // Who may not at all is told so before anything is hashed.
-      const first = await visible(store.read, principal, name)
+      const first = await visibleUser(store.read, principal, name)
       checkBoundary(principal, first.names, first.held)
       const passwordHash =
         password === undefined ? undefined : await hashNew(password, principal.id)
       return store.transaction(async (tx) => {
-        const { row, names, held } = await visible(tx, principal, name)
+        const { row, names, held } = await visibleUser(tx, principal, name)
         checkBoundary(principal, names, held)
         const { role = row.role, jwt = row.jwt } = body
         const tenant = body.tenant === undefined ? held.tenant : (body.tenant ?? undefined)
@@ -160,6 +154,10 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
         const { password: _, ...others } = body
         if (Object.keys(others).length > 0) {
           await tx.users.update(next)
+          // Who made one had all that the user had then, and perhaps not what they have now.
+          if (role !== row.role || tenantId !== row.tenantId) {
+            await tx.loginTokens.deleteOfUser(row.id)
+          }
           await tx.audit.append({
             ...{ type: 'user.changed', subject: name, principal: principal.id },
             detail: { role, ...(tenant !== undefined && { tenant }), jwt, digest: isDigest },
@@ -202,10 +200,10 @@ export function createUsers({ context, passwords, minLength, seals }: UsersParts
       })
     },
 
-    /** With all sessions. @throws Problem `user_not_found`, `privilege_boundary` */
+    /** With all sessions and the login token. @throws Problem `user_not_found`, `privilege_boundary` */
     async delete(principal: Principal, name: string): Promise<void> {
       await store.transaction(async (tx) => {
-        const { row, names, held } = await visible(tx, principal, name)
+        const { row, names, held } = await visibleUser(tx, principal, name)
         checkBoundary(principal, names, held)
         const sessionsEnded = await tx.sessions.deleteOfUser(row.id)
         await tx.users.delete(row.id)
@@ -276,6 +274,18 @@ function checkNew(password: string, minLength: number): void {
   if (!isPassword(password)) {
     throw unfit('password', `A password is well-formed text of at most ${MAX_PASSWORD} characters`)
   }
+}
+
+/** The user of this name, where the caller's tenant contains theirs. @throws Problem `user_not_found` */
+export async function visibleUser(tx: Tx, principal: Principal, name: string): Promise<Seen> {
+  const names = await readNames(tx)
+  const row = await tx.users.byName(name)
+  if (!row || !isVisible(principal, row, names)) {
+    throw new Problem('user_not_found', `There is no user ${name.slice(0, 64)}`)
+  }
+  const grants = names.toGrants(await tx.users.grantsOf(row.id))
+  const tenant = names.tenantName(row.tenantId)
+  return { row, names, held: { role: row.role, grants, tenant } }
 }
 
 const isVisible = (principal: Principal, row: UserRow, names: Names): boolean =>

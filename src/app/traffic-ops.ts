@@ -19,8 +19,11 @@ export function trafficOpsOf(sources: TrafficOpsSources): TrafficOpsParts {
   const { documents, services } = uriSigning
   const sessions = createSessions({
     context,
-    secret: createServerSecret({ context, seals: keyring.own, name: 'traffic-ops-sessions' }),
-    ...{ sessions: access.sessions, users: access.users },
+    secret: createServerSecret({
+      ...{ context, seals: keyring.own, isReady: keyring.view.isUnsealed },
+      name: 'traffic-ops-sessions',
+    }),
+    ...{ sessions: access.sessions, users: access.users, loginTokens: access.loginTokens },
     byToken: access.authenticate,
     onDenied: access.recordDenied,
   })

@@ -1,8 +1,9 @@
 import type { UserAnswer } from './answers.ts'
-import { readText } from './client.ts'
 import { ask, type Collection, deleteCommand, listCommand, showCommand } from './collection.ts'
 import { command, segment } from './command.ts'
+import { readText } from './files.ts'
 import { json, roleFlag, text, toggle } from './flags.ts'
+import { toDurationField } from './input.ts'
 import { type Io, usage } from './io.ts'
 import { localTime, record } from './table.ts'
 
@@ -96,11 +97,34 @@ const setRole = command({
   },
 })
 
+const loginToken = command({
+  name: 'user login-token',
+  argument: 'name',
+  summary: 'Makes a token with which a user logs in once, and prints it',
+  notes: [
+    'It is for POST /api/5.0/user/login/token, and voids the one made before; another password, role or tenant voids it',
+  ],
+  flags: {
+    ttl: text('DURATION', 'how long it may wait to be used, at most 24h; default: 1h'),
+    json,
+  },
+  run(call) {
+    const { ttl } = call.values
+    const body = { ...(ttl && { ttl: toDurationField(ttl, '-ttl') }) }
+    return ask(
+      call,
+      ['POST', `${PATH}/${segment(call.argument)}/login-token`, body],
+      ({ token }: { token: string }) => `${token}\n`,
+    )
+  },
+})
+
 export const user = {
   create,
   list: listCommand(users, 'Lists users'),
   show: showCommand(users, 'Describes a user'),
   'set-password': setPassword,
   'set-role': setRole,
+  'login-token': loginToken,
   delete: deleteCommand(users, 'Deletes a user and ends their sessions'),
 }

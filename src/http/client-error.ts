@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ConnectionError, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode } from '../errors.ts'
@@ -10,19 +11,17 @@ const CODES: Record<string, ProblemCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
-const REASONS: Record<number, string> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  413: 'Content Too Large',
-  431: 'Request Header Fields Too Large',
-}
-
 /** Milliseconds to go on reading, so that no reset overtakes the answer to a client that is still sending. */
 const LINGER = 2000
 
+/** Bytes that are looked at: what tells surfaces and formats apart comes early. */
+const MAX_LINE = 1024
+/** A method and a target, such as a server is asked for (RFC 9112 section 3). */
+const REQUEST_LINE = /^[!-~]{1,32} (\/[!-~]*)/
+
 /**
- * Answers on the raw socket what never became a request, and then ends it: a problem document, or the surface's own words
- * where the head arrived, and so its path is known, and the body did not.
+ * Answers on the raw socket what never became a request, and then ends it: in the words of the surface that its path
+ * belongs to, where that can be seen, else with a problem document.
  */
 export function answerClientError(
   error: ConnectionError,
@@ -34,7 +33,8 @@ export function answerClientError(
     return
   }
   const problem = new Problem(CODES[error.code] ?? 'malformed_request')
-  const url = (socket as Answered)._httpMessage?.req?.url ?? ''
+  // The head arrived, and the body did not; or the head is what could not be read.
+  const url = (socket as Answered)._httpMessage?.req?.url ?? targetIn(error.rawPacket)
   const format = formatFor?.(url.split('?', 1)[0] ?? '') ?? problemJson
   const {
     type,
@@ -48,7 +48,7 @@ export function answerClientError(
   } as FastifyRequest)
   socket.end(
     [
-      `HTTP/1.1 ${problem.status} ${REASONS[problem.status] ?? ''}`,
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
       `Content-Type: ${type}`,
       `Content-Length: ${Buffer.byteLength(body)}`,
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
@@ -59,6 +59,15 @@ export function answerClientError(
   )
   const timer = setTimeout(() => socket.destroy(), LINGER)
   socket.once('close', () => clearTimeout(timer))
+}
+
+/**
+ * The target that a packet begins with; empty where it begins with something else, such as the middle of a head. It chooses
+ * the words of a refusal and nothing else, so it may be a lie.
+ */
+function targetIn(packet: unknown): string {
+  if (!Buffer.isBuffer(packet)) return ''
+  return REQUEST_LINE.exec(packet.toString('latin1', 0, MAX_LINE))?.[1] ?? ''
 }
 
 /** The response that Node is making on a connection. */

@@ -13,8 +13,8 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
   ...['d', 'p', 'q', 'dp', 'dq', 'qi', 'k', 'oth', 'priv'],
 ])
 
-/** An API token, or a compact JWS, of which the claims stay hidden too. */
-const SECRET_SHAPES = /krd_[\w-]{8,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g
+/** An API token, a login token, or a compact JWS, of which the claims stay hidden too. */
+const SECRET_SHAPES = /kr[dl]_[\w-]{8,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g
 
 export interface LogOptions {
   level: Level | 'silent'

@@ -162,6 +162,13 @@ export interface SessionsTable {
   expires_at: Int
 }
 
+export interface LoginTokensTable {
+  token_hash: Bytes
+  user_id: string
+  created_at: Int
+  expires_at: Int
+}
+
 export interface RoleGrantsTable {
   id: string
   external_security_id: string
@@ -352,6 +359,7 @@ export interface Tables {
   api_tokens: ApiTokensTable
   users: UsersTable
   sessions: SessionsTable
+  login_tokens: LoginTokensTable
   role_grants: RoleGrantsTable
   identities: IdentitiesTable
   jwt_auth_configs: JwtAuthConfigsTable

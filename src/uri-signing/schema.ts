@@ -286,6 +286,10 @@ export const TrafficOpsLogin = z
   .object({ u: z.string().describe('Name'), p: z.string().describe('Password') })
   .meta({ id: 'TrafficOpsLogin' })
 
+export const TrafficOpsTokenLogin = z
+  .object({ t: z.string().describe('Login token; it counts once') })
+  .meta({ id: 'TrafficOpsTokenLogin' })
+
 export const KeyDocumentText = z
   .record(z.string(), z.unknown())
   .meta({ id: 'UriKeyDocument', description: 'Issuer name → JWK Set; kept byte for byte' })

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Context } from '../context.ts'
+import { Problem } from '../errors.ts'
 import { type Place, type Seals, sealOwner } from '../store/sealed.ts'
 import type { ServerSecretRow } from '../store/server-secrets.ts'
 import { toMillis } from '../time.ts'
@@ -7,6 +8,8 @@ import { toMillis } from '../time.ts'
 export interface ServerSecretParts {
   context: Pick<Context, 'store' | 'now' | 'newId'>
   seals: Seals
+  /** False until the root keys are unsealed. */
+  isReady(): boolean
   /** Its name in `server_secrets`. */
   name: string
 }
@@ -21,7 +24,7 @@ const placeOf = (id: string, name: string): Place => ({
  * 32 random bytes of the server's own, sealed at rest, made when first asked for and then kept in memory.
  * @throws Problem `not_ready` while nothing can be sealed
  */
-export function createServerSecret({ context, seals, name }: ServerSecretParts) {
+export function createServerSecret({ context, seals, isReady, name }: ServerSecretParts) {
   const { store, now, newId } = context
   let known: Promise<Uint8Array> | undefined
 
@@ -48,6 +51,7 @@ export function createServerSecret({ context, seals, name }: ServerSecretParts) 
   }
 
   return async (): Promise<Uint8Array> => {
+    if (!isReady()) throw new Problem('not_ready')
     known ??= read()
     const mine = known
     try {

@@ -3,12 +3,14 @@ import { parseJsonStrict } from '../core/index.ts'
 import { isProblem, Problem } from '../errors.ts'
 import type { App } from '../http/server.ts'
 import { alertsBody } from './errors.ts'
-import { Alerts, Pong, TrafficOpsLogin } from './schema.ts'
+import { Alerts, Pong, TrafficOpsLogin, TrafficOpsTokenLogin } from './schema.ts'
 import type { Sessions } from './sessions.ts'
 import { NEWEST } from './versions.ts'
 
 /** Bytes: a name, a password, and whatever else a client puts there. */
 const MAX_LOGIN = 16 * 1024
+/** Clients compare this text, not the status (section 3). */
+const LOGGED_IN = 'Successfully logged in.'
 const open = { capability: 'public' }
 
 /** A body as JSON, in whatever type it came; what is no object has no members. @throws Problem `malformed_body` */
@@ -53,13 +55,13 @@ export function sessionRoutes(app: App, prefix: string, sessions: Sessions): voi
     if (!isText(u) || !isText(p)) {
       throw new Problem('malformed_body', 'username and password are required')
     }
-    return succeed(reply, 'Successfully logged in.', await sessions.login(request, u, p))
+    return succeed(reply, LOGGED_IN, await sessions.login(request, u, p))
   }
 
-  /** The original's tokens of this kind are sent by mail to new users; here there are none. */
-  async function loginByToken(request: FastifyRequest): Promise<never> {
-    membersOf(request.body)
-    throw new Problem('login_token_wrong')
+  async function loginByToken(request: FastifyRequest, reply: FastifyReply) {
+    const { t } = membersOf(request.body)
+    const cookies = await sessions.loginByToken(request, isText(t) ? t : '')
+    return succeed(reply, LOGGED_IN, cookies)
   }
 
   const answers = { 200: Alerts, default: Alerts }
@@ -71,8 +73,8 @@ export function sessionRoutes(app: App, prefix: string, sessions: Sessions): voi
     app.route({ ...limited, ...place, handler: login })
   }
   for (const place of both('/user/login/token', {
-    ...{ operationId: 'trafficOpsLoginByToken', response: { default: Alerts } },
-    summary: 'Always 401: there are no login tokens here',
+    ...{ operationId: 'trafficOpsLoginByToken', summary: 'A login token in, two cookies out' },
+    ...{ body: TrafficOpsTokenLogin, response: answers },
   })) {
     app.route({ ...limited, ...place, handler: loginByToken })
   }

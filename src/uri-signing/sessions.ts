@@ -13,7 +13,7 @@ import {
   setCookies,
 } from './session-cookies.ts'
 
-// Sessions of Traffic Ops clients: a password in, two cookies out (contract section 3).
+// Sessions of Traffic Ops clients: a password or a login token in, two cookies out (contract section 3).
 
 const KIND = 'traffic-ops'
 const HOUR = 3600_000
@@ -56,6 +56,15 @@ export interface SessionsParts {
       address: string,
     ): Promise<{ id: string; role: string; proof: string }>
     principalOf(userId: string): Promise<Principal | undefined>
+  }
+  loginTokens: {
+    /** Opens a session with a token that counts once. @throws Problem `login_token_wrong`, `rate_limited` */
+    logIn(
+      token: string,
+      address: string,
+      kind: typeof KIND,
+      ttlMillis: number,
+    ): Promise<{ id: string; userId: string; expiresAt: number }>
   }
   /** API tokens, and what `bearer` makes of others. */
   byToken(
@@ -153,6 +162,15 @@ export function createSessions(parts: SessionsParts) {
     )
   }
 
+  /**
+   * Another site could log its visitor in as somebody it has a credential of. Nothing is used up before cookies can be
+   * signed. @throws Problem `cross_site`, `not_ready`
+   */
+  async function prepareLogin(asked: Asked): Promise<CookieSigner> {
+    if (isFromElsewhere(asked.headers, asked.host)) throw new Problem('cross_site')
+    return getSigner()
+  }
+
   return {
     /** By the first that applies: an API token, a session's JWT as a bearer, the first cookie. */
     authenticate(asked: Asked): Authenticated | Promise<Authenticated> {
@@ -169,13 +187,21 @@ export function createSessions(parts: SessionsParts) {
      * @throws Problem `cross_site`, `credentials_wrong`, `rate_limited`, `overloaded`, `not_ready`
      */
     async login(asked: Asked, name: string, password: string): Promise<string[]> {
-      // Another site could log its visitor in as somebody it knows the password of.
-      if (isFromElsewhere(asked.headers, asked.host)) throw new Problem('cross_site')
-      const signs = await getSigner()
+      const signs = await prepareLogin(asked)
       const { id: userId, role, proof } = await users.verifyPassword(name, password, asked.ip)
       if (role === 'no-access') throw new Problem('credentials_wrong')
       const opened = await sessions.open(userId, KIND, LOGIN_TTL, proof)
       return cookiesOf(signs, { ...opened, userId }, asked)
+    },
+
+    /**
+     * The same, with a token that counts once.
+     * @throws Problem `cross_site`, `login_token_wrong`, `rate_limited`, `not_ready`
+     */
+    async loginByToken(asked: Asked, token: string): Promise<string[]> {
+      const signs = await prepareLogin(asked)
+      const opened = await parts.loginTokens.logIn(token, asked.ip, KIND, LOGIN_TTL)
+      return cookiesOf(signs, opened, asked)
     },
 
     /** Ends the session of the request, if it has one; resolves to cookies that end the client's. */

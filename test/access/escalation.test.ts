@@ -52,6 +52,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   }),
   fc.record({
+    ...{ actor, method: fc.constant('POST' as const) },
+    url: oneOf(...['chief', ...USERS].map((name) => `/v1/users/${name}/login-token`)),
+  }),
+  fc.record({
     ...{ actor, method: fc.constant('POST' as const), url: fc.constant('/v1/api-tokens') },
     body: fc.record({
       ...{ name: oneOf(...TOKENS), role: maybe(oneOf(...ROLES)) },
@@ -118,7 +122,7 @@ const starts: { what: string; tenant: string; body: object }[] = [
 
 for (const { what, tenant, body } of starts) {
   test(`whatever ${what} calls, nothing beyond the tenant changes or is seen, and no right is won`, async (t) => {
-    let [allowed, refused] = [0, 0]
+    let [allowed, refused, loggedIn] = [0, 0, 0]
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
         const world = await peopledWorld(t)
@@ -132,12 +136,14 @@ for (const { what, tenant, body } of starts) {
           (await store.read.users.list()).map((row) => [row.id, JSON.stringify(row)]),
         )
 
+        const logins: string[] = []
         for (const { actor: who, method, url, body: payload } of steps) {
           const answer = await ask(mine[who % mine.length] ?? '', method, url, payload)
           assert.ok(answer.status < 500, `${method} ${url} ${answer.answer.body}`)
           if (answer.status < 300) allowed++
           else refused++
-          if (answer.body?.token) mine.push(answer.body.token)
+          const made = url.endsWith('/login-token') ? logins : mine
+          if (answer.body?.token) made.push(answer.body.token)
         }
 
         const tree = await treeOf(world)
@@ -157,6 +163,16 @@ for (const { what, tenant, body } of starts) {
             }
           }
         }
+        for (const token of logins) {
+          const opened = await access.loginTokens
+            .logIn(token, '192.0.2.1', 'traffic-ops', 1000)
+            .catch(() => undefined)
+          if (!opened) continue
+          loggedIn++
+          const principal = await access.users.principalOf(opened.userId)
+          assert.ok(contains(tree, tenant, principal?.tenant), `${principal?.id} is within`)
+          for (const power of powersOf(principal)) assert.ok(powers.has(power), power)
+        }
         // Who has another password, role or tenant than before has no more than the attacker.
         for (const row of await store.read.users.list()) {
           if (users.get(row.id) === JSON.stringify(row)) continue
@@ -167,6 +183,8 @@ for (const { what, tenant, body } of starts) {
       { numRuns: 30 },
     )
     assert.ok(allowed > 0 && refused > 0, `${allowed} calls were allowed, ${refused} refused`)
+    // The manager is nobody's equal but of those who may not log in.
+    assert.equal(loggedIn > 0, 'role' in body, `${loggedIn} login tokens were used`)
   })
 }
 
@@ -185,6 +203,8 @@ test('a tenant-bound admin and the users, tokens and tenants of a parent or sibl
     ['PATCH', '/v1/users/wes', { password: 'correct horse battery' }, 'user_not_found'],
     ['DELETE', '/v1/users/boss', undefined, 'user_not_found'],
     ['DELETE', '/v1/users/wes', undefined, 'user_not_found'],
+    ['POST', '/v1/users/boss/login-token', undefined, 'user_not_found'],
+    ['POST', '/v1/users/wes/login-token', undefined, 'user_not_found'],
     ['PATCH', '/v1/users/chief', { tenant: null }, 'privilege_boundary'],
     ['PATCH', '/v1/users/chief', { tenant: 'root' }, 'privilege_boundary'],
     ['PATCH', '/v1/users/chief', { tenant: 'west' }, 'privilege_boundary'],
@@ -222,6 +242,7 @@ test('who manages access without being an admin cannot take over one', async (t)
   const manager = await make({ name: 'manager', grants: ['access-manage'] })
   const table: [method: Step['method'], url: string, body?: object][] = [
     ['PATCH', '/v1/users/boss', { password: 'correct horse battery' }],
+    ['POST', '/v1/users/boss/login-token'],
     ['PATCH', '/v1/users/boss', { jwt: true }],
     ['PATCH', '/v1/users/boss', { role: 'no-access' }],
     ['DELETE', '/v1/users/boss'],

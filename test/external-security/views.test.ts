@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import type { FastifyRequest } from 'fastify'
-import { Problem } from '../../src/errors.ts'
-import { manageFormat } from '../../src/external-security/errors.ts'
 import { defaultView, listView, propertiesView } from '../../src/external-security/views.ts'
 import { configuration, manageWorld, SHARED, secretsOf } from './world.ts'
 
@@ -83,11 +80,4 @@ test('section 1: a DELETE with a type and no body is one without a body', async 
   const type = 'application/json'
   assert.equal((await ask('DELETE', 'one/jwt-secrets/k1', { type })).status, 204)
   assert.equal((await ask('DELETE', 'one', { type })).status, 204)
-})
-
-test('section 6: what never became a request has the same shape', () => {
-  const request = { id: 'none', url: '', headers: {}, params: {} } as FastifyRequest
-  const { status, type, body } = manageFormat(new Problem('headers_too_large'), request)
-  assert.deepEqual([status, type], [431, 'application/xml; charset=UTF-8'])
-  assert.match(String(body), /<status-code>431<\/status-code>/)
 })

@@ -57,14 +57,17 @@ test('secrets in errors, their members and causes are redacted; the rest of the 
 test('our tokens are redacted in any text: messages, values, stacks', () => {
   const { log, text } = capture()
   const apiToken = `krd_${'aB3-_'.repeat(8)}xyz`
+  const loginToken = apiToken.replace('krd_', 'krl_')
   const jwt = 'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJlLWJ5dGVz'
   log.info(`got ${apiToken}`)
+  log.info(`in with ${loginToken}`)
   log.info({ note: `Bearer ${jwt}` }, 'x')
   log.error(new Error(`bad token ${apiToken} or ${jwt}`))
-  for (const secret of [apiToken, jwt, 'aB3-_aB3', 'c2lnbmF0', 'eyJzdWI']) {
+  for (const secret of [apiToken, loginToken, jwt, 'aB3-_aB3', 'c2lnbmF0', 'eyJzdWI']) {
     assert.ok(!text().includes(secret), secret)
   }
   assert.match(text(), /got \[redacted\]/)
+  assert.match(text(), /in with \[redacted\]/)
 })
 
 test('lines are JSON with level, time and message; big integers, bytes and cycles do no harm', () => {

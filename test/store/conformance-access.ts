@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { randomId } from '../../src/context.ts'
+import type { LoginTokenRow } from '../../src/store/login-tokens.ts'
 import type { SessionKind, SessionRow } from '../../src/store/sessions.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { UserRow } from '../../src/store/users.ts'
 import type { Check } from './conformance.ts'
 import { anApiToken } from './fixtures.ts'
 
-// Users, their sessions, and the tree of tenants (product.md section 3).
+// Users, their sessions and login tokens, and the tree of tenants (product.md section 3).
 
 const aUser = (over: Partial<UserRow> = {}): UserRow => {
   const id = randomId()
@@ -36,6 +37,15 @@ async function withSession(store: Store, userId: string, over: Partial<SessionRo
   return session
 }
 
+async function withLoginToken(store: Store, userId: string, over: Partial<LoginTokenRow> = {}) {
+  const token = { tokenHash: randomBytes(32), userId, createdAt: 1, expiresAt: 100, ...over }
+  await store.transaction((tx) => tx.loginTokens.put(token))
+  return token
+}
+
+const hexOf = (token: LoginTokenRow | undefined) =>
+  token && Buffer.from(token.tokenHash).toString('hex')
+
 const hex = (session: SessionRow | undefined) =>
   session && { ...session, idHash: Buffer.from(session.idHash).toString('hex') }
 
@@ -54,6 +64,7 @@ const withTenants = (store: Store) =>
 export function accessConformance(check: Check): void {
   userConformance(check)
   sessionConformance(check)
+  loginTokenConformance(check)
   tenantConformance(check)
 }
 
@@ -215,6 +226,68 @@ function sessionConformance(check: Check): void {
     assert.equal(await prune(200, 10), 2)
     assert.deepEqual(await left(), [300, 200])
     assert.equal(await prune(1000, 0), 0)
+  })
+}
+
+function loginTokenConformance(check: Check): void {
+  check(
+    'a login token is claimed once, by one of many, and not when it has ended',
+    async (store) => {
+      const user = await withUser(store)
+      const { tokenHash } = await withLoginToken(store, user.id)
+      const claim = (now: number, hash = tokenHash) =>
+        store.grouped((tx) => tx.loginTokens.claim(hash, now))
+      assert.equal(await claim(1, randomBytes(32)), undefined)
+      assert.equal(await claim(100), undefined, 'it has ended')
+      const claims = await Promise.all(Array.from({ length: 20 }, () => claim(99)))
+      assert.deepEqual(
+        claims.filter((userId) => userId !== undefined),
+        [user.id],
+      )
+      assert.equal(await store.read.loginTokens.byHash(tokenHash), undefined)
+    },
+  )
+
+  check(
+    'a user has one login token, the newest, of a hash and an end that can be',
+    async (store) => {
+      const [user, other] = [await withUser(store), await withUser(store)]
+      const first = await withLoginToken(store, user.id)
+      const foreign = await withLoginToken(store, other.id)
+      const second = await withLoginToken(store, user.id, { createdAt: 2, expiresAt: 2 ** 45 })
+      const { byHash } = store.read.loginTokens
+      assert.equal(await byHash(first.tokenHash), undefined)
+      const found = await byHash(second.tokenHash)
+      assert.deepEqual(
+        { ...found, tokenHash: hexOf(found) },
+        { ...second, tokenHash: hexOf(second) },
+      )
+      assert.ok(await byHash(foreign.tokenHash))
+      const put = (over: Partial<LoginTokenRow>) => withLoginToken(store, user.id, over)
+      await assert.rejects(put({ tokenHash: randomBytes(31) }))
+      await assert.rejects(put({ tokenHash: foreign.tokenHash }), 'a hash is one token')
+      await assert.rejects(put({ createdAt: 9, expiresAt: 9 }))
+      await assert.rejects(put({ userId: 'nobody' }))
+      assert.ok(await byHash(second.tokenHash), 'what is refused replaces nothing')
+    },
+  )
+
+  check('a login token goes alone, with its user, or when it has ended', async (store) => {
+    const users = [await withUser(store), await withUser(store), await withUser(store)]
+    const [one, two, three] = users.map(({ id }) => id) as [string, string, string]
+    const [alone, cascaded] = [await withLoginToken(store, one), await withLoginToken(store, two)]
+    const later = await withLoginToken(store, three, { expiresAt: 101 })
+    const { byHash } = store.read.loginTokens
+    const remove = () => store.transaction((tx) => tx.loginTokens.deleteOfUser(one))
+    assert.deepEqual([await remove(), await remove()], [true, false])
+    assert.equal(await byHash(alone.tokenHash), undefined)
+    assert.ok(await byHash(cascaded.tokenHash))
+    await store.transaction((tx) => tx.users.delete(two))
+    assert.equal(await byHash(cascaded.tokenHash), undefined)
+    await withLoginToken(store, one)
+    const prune = (now: number) => store.transaction((tx) => tx.loginTokens.prune(now))
+    assert.deepEqual([await prune(100), await prune(101), await prune(101)], [0, 1, 0])
+    assert.ok(await byHash(later.tokenHash))
   })
 }
 

@@ -6,10 +6,12 @@ import { MANAGEMENT_TOKEN, testServer } from '../server.ts'
 import {
   ADDRESS,
   asManagement,
+  type Call,
   documentOf,
   KEYS,
   PASSWORD,
   trafficOpsWorld,
+  type World,
 } from './traffic-ops.ts'
 
 // What somebody who means harm tries on the Traffic Ops surface (contract sections 3 to 6, docs/threat-model.md).
@@ -52,6 +54,90 @@ test('section 3: a login flood is refused by address, and the right password fro
   assert.equal((await world.ask('POST', LOGIN, { ...right, from: '198.51.100.9' })).status, 200)
   world.clock.advance('61s')
   assert.equal((await world.ask('POST', LOGIN, right)).status, 200)
+})
+
+/** A login token of ann's, and how it is used. */
+async function withLoginToken(world: World) {
+  const { status, json } = await world.call('POST', '/v1/users/ann/login-token')
+  assert.equal(status, 201)
+  const body = JSON.stringify({ t: json.token })
+  const use = (call: Call = {}) => world.ask('POST', `${LOGIN}/token`, { body, ...call })
+  return { token: String(json.token), use }
+}
+
+const TOKEN_WRONG = [401, 'Invalid token. Please contact your administrator.']
+
+test('section 3: of fifty logins with one token at once one succeeds, whose cookies work', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const { use } = await withLoginToken(world)
+  const answers = await Promise.all(Array.from({ length: 50 }, () => use()))
+  const [first, ...more] = answers.filter(({ status }) => status === 200)
+  assert.deepEqual([first?.alert, more], ['Successfully logged in.', []])
+  for (const answer of answers) {
+    if (answer === first) continue
+    assert.deepEqual([answer.status, answer.alert, answer.cookies], [...TOKEN_WRONG, []])
+  }
+  for (const cookie of first?.cookies ?? []) {
+    const headers = { cookie: cookie.split(';', 1)[0] ?? '' }
+    assert.equal((await world.ask('GET', KEYS('own'), { headers })).status, 200, cookie)
+  }
+  assert.equal((await world.events(/^session\.opened$/)).length, 1)
+})
+
+test('section 3: guesses at tokens are refused by address, as those at passwords are', async (t) => {
+  const world = await trafficOpsWorld(t, { RATE_LIMIT_LOGIN: '5/m' })
+  const { use } = await withLoginToken(world)
+  const guess = { body: JSON.stringify({ t: `krl_${'A'.repeat(43)}` }) }
+  const flood = []
+  for (let time = 0; time < 7; time++) flood.push(await use(guess))
+  assert.deepEqual(
+    flood.map(({ status }) => status),
+    [401, 401, 401, 401, 401, 429, 429],
+  )
+  assert.match(flood.at(-1)?.alert ?? '', /^Rate limit exceeded\./)
+  assert.match(String(flood.at(-1)?.headers['retry-after']), /^\d+$/)
+  assert.equal((await use()).status, 429, 'the right one, too')
+  const password = { body: credentials('ann', PASSWORD) }
+  assert.equal((await world.ask('POST', LOGIN, password)).status, 429)
+  assert.equal((await use({ from: '198.51.100.9' })).status, 200, 'it was not used up')
+})
+
+test('section 3: what a page of elsewhere sends, or is too large, or too early, uses no token up', async (t) => {
+  const world = await trafficOpsWorld(t)
+  const { use, token } = await withLoginToken(world)
+  const elsewhere = await use({ headers: { origin: 'https://evil.example' } })
+  assert.deepEqual([elsewhere.status, elsewhere.alert, elsewhere.cookies], [403, 'Forbidden.', []])
+  const large = await use({ body: JSON.stringify({ t: token, more: 'x'.repeat(20_000) }) })
+  assert.deepEqual([large.status, large.alert], [413, 'Request Entity Too Large'])
+  const twice = await use({ body: `{"t":"${token}","t":"${token}"}` })
+  assert.equal(twice.status, 400)
+  await world.login('rob')
+  const { store, clock } = world
+  const sealed = await testServer(t, { store, clock, open: false })
+  const payload = JSON.stringify({ t: token })
+  const early = await sealed.app.inject({ method: 'POST', url: `${LOGIN}/token`, payload })
+  assert.equal(early.statusCode, 503)
+  assert.equal((await use()).status, 200)
+})
+
+test('section 3: after another password, role or tenant a token is void', async (t) => {
+  const world = await trafficOpsWorld(t)
+  for (const body of [
+    { password: 'another horse battery staple' },
+    { role: 'cdn-admin' },
+    { tenant: 'rival' },
+  ]) {
+    const { use } = await withLoginToken(world)
+    assert.equal((await world.call('PATCH', '/v1/users/ann', body)).status, 200)
+    const { status, alert } = await use()
+    assert.deepEqual([status, alert], TOKEN_WRONG, JSON.stringify(body))
+  }
+  const { use } = await withLoginToken(world)
+  world.clock.advance('61m')
+  assert.deepEqual([(await use()).status], [401], 'it has ended')
+  const late = await withLoginToken(world)
+  assert.equal((await world.call('DELETE', '/v1/users/ann')).status, 204)
+  assert.equal((await late.use()).status, 401)
 })
 
 test('section 3: a body of a login is small, and its members are text', async (t) => {
@@ -190,6 +276,9 @@ test('section 3: a token of an identity is no credential here', async (t) => {
 
 test('section 5: no key material, password or cookie is in a log line or an audit record', async (t) => {
   const world = await trafficOpsWorld(t)
+  const { token, use } = await withLoginToken(world)
+  const byToken = (await use()).cookies.map((one) => one.split(';', 1)[0] ?? '')
+  assert.equal(byToken.length, 2)
   const cookie = await world.login('ann')
   const headers = { cookie }
   const body = documentOf()
@@ -207,6 +296,7 @@ test('section 5: no key material, password or cookie is in a log line or an audi
       JSON.parse(body)['studio-a'].keys[0].k,
       PASSWORD,
       'hunter2',
+      ...[token, token.slice(4), ...byToken],
       ...cookie.split('; '),
     ]) {
       assert.ok(!text.includes(secret), secret)
