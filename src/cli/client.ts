@@ -1,11 +1,9 @@
-import { isUtf8 } from 'node:buffer'
-import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { clientEnvironment } from '../config.ts'
 import { codeOf, failure, type Io, usage } from './io.ts'
 import { friendly, hintsOf, unexpected } from './refusal.ts'
-import { plain } from './table.ts'
+import { readTls, type Tls, type TlsFlags } from './tls.ts'
 
 // The HTTP side of every command. Redirects are not followed: the credential goes where it was sent, nowhere else.
 
@@ -29,13 +27,13 @@ export interface Exchange {
   /** A body that is sent as it is, instead of one that becomes JSON. */
   raw?: string | undefined
   headers?: Readonly<Record<string, string>> | undefined
-  ca?: string | readonly string[] | undefined
+  tls?: Tls | undefined
   signal?: AbortSignal
 }
 
 /** One request, one answer. Rejects with the error of the connection. */
 export function exchange(what: Exchange): Promise<Answer> {
-  const { method, url, path, token, body, raw, ca, signal } = what
+  const { method, url, path, token, body, raw, tls, signal } = what
   const timeout = AbortSignal.timeout(TIMEOUT_MILLIS)
   const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
   const options = {
@@ -49,7 +47,7 @@ export function exchange(what: Exchange): Promise<Answer> {
         ...{ 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) },
       }),
     },
-    ...(ca !== undefined && { ca: typeof ca === 'string' ? ca : [...ca] }),
+    ...tls,
   }
   return new Promise((resolve, reject) => {
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest
@@ -72,9 +70,15 @@ export function exchange(what: Exchange): Promise<Answer> {
   })
 }
 
+/** What the server ended the handshake with (RFC 8446 section 6), in OpenSSL's words; undefined where it did not. */
+const alertOf = (error: unknown): string | undefined =>
+  error instanceof Error ? / alert ([a-z ]+):/.exec(error.message)?.[1] : undefined
+
 /** Why a connection failed, in a few words. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error)
+  const alert = alertOf(error)
+  if (alert !== undefined) return `it refuses the TLS connection: ${alert}`
   if (code === 'ECONNREFUSED') return 'connection refused'
   if (code === 'EPROTO') return 'it does not speak TLS here'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'no such host'
@@ -88,7 +92,13 @@ export function reasonOf(error: unknown): string {
 
 /** What to do about it; `address`: what was asked. */
 export function hintFor(error: unknown, address: string): string {
+  if (alertOf(error) !== undefined) {
+    return 'if it asks for a certificate, name yours with -client-cert and -client-key'
+  }
   if (codeOf(error) === 'EPROTO') return `try ${address.replace(/^https:/, 'http:')}`
+  if (codeOf(error) === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return 'use the name that is in it, as the address or with -tls-server-name'
+  }
   return reasonOf(error).startsWith('its certificate')
     ? 'name its CA with -ca-cert'
     : 'start it with "keyringd serve", or set its address with -address or KEYRINGD_ADDR'
@@ -101,10 +111,9 @@ export interface ClientOptions {
 
 export type CallOptions = Pick<Exchange, 'raw' | 'headers'> & { anonymous?: boolean }
 
-export interface Connection {
+export interface Connection extends TlsFlags {
   address: string | undefined
   token: string | undefined
-  'ca-cert': string | undefined
 }
 
 export type Client = ReturnType<typeof createClient>
@@ -119,7 +128,7 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw usage('The token must be printable ASCII without spaces')
   }
-  const ca = flags['ca-cert'] ? readText(flags['ca-cert'], '-ca-cert') : undefined
+  const tls = readTls(flags)
 
   async function send(
     method: string,
@@ -130,7 +139,7 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
     const credential = anonymous ? undefined : token
     try {
       return await exchange({
-        ...{ method, url, path: `${base}${path}`, token: credential, ca, ...more },
+        ...{ method, url, path: `${base}${path}`, token: credential, tls, ...more },
       })
     } catch (error) {
       if (extra.signal?.aborted) throw error
@@ -153,7 +162,7 @@ export function createClient(flags: Connection, io: Io, { bare = false }: Client
   }
 
   return {
-    ...{ address, ca, hasToken: token !== undefined, send, call },
+    ...{ address, ca: tls.ca ?? [], hasToken: token !== undefined, send, call },
 
     /** A JSON answer, and its text as it came. */
     async json<T>(
@@ -187,22 +196,6 @@ function parseAddress(text: string): URL {
     throw usage('The address must not hold a credential; use KEYRINGD_TOKEN')
   }
   return url
-}
-
-/** @throws Problem `command_failed` */
-export function readText(file: string, flag: string): string {
-  const bytes = readBytes(file, flag)
-  // Bytes that are no text would be sent, or looked at, as others than they are.
-  if (!isUtf8(bytes)) throw failure(`error: ${plain(file)}, the file of ${flag}, is not UTF-8 text`)
-  return bytes.toString('utf8')
-}
-
-function readBytes(file: string, flag: string): Buffer {
-  try {
-    return readFileSync(file)
-  } catch (error) {
-    throw failure(`error: ${plain(file)}, the file of ${flag}, cannot be read (${codeOf(error)})`)
-  }
 }
 
 function parseJson<T>(text: string, address: string): T {

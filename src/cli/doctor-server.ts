@@ -140,8 +140,8 @@ async function checkOutside(client: Client, issuer: string, kids: string[]): Pro
 async function look(client: Client, address: string): Promise<Answer | string> {
   const url = new URL(address)
   if (!/^https?:$/.test(url.protocol)) return 'no http or https URL'
-  const ca = [...getCACertificates('default'), ...(client.ca ? [client.ca] : [])]
-  return exchange({ method: 'GET', url, ca }).catch(reasonOf)
+  const ca = [...getCACertificates('default'), ...client.ca]
+  return exchange({ method: 'GET', url, tls: { ca } }).catch(reasonOf)
 }
 
 /** The issuer may have a query, which stays at the end (keyring contract section 2.5). */

@@ -39,6 +39,13 @@ export const COMMON = {
   ),
   token: text('TOKEN', 'credential; better in KEYRINGD_TOKEN (then NOMAD_TOKEN)'),
   'ca-cert': text('FILE', 'PEM certificates to trust for the server, instead of the usual ones'),
+  'ca-path': text('FOLDER', 'the same, of all files in a folder; -ca-cert wins'),
+  'client-cert': text('FILE', 'PEM certificate to show to a server that asks for one'),
+  'client-key': text('FILE', 'PEM private key of -client-cert'),
+  'tls-server-name': text(
+    'NAME',
+    "name in the server's certificate, instead of the host in its address",
+  ),
   help: toggle('this text'),
 }
 

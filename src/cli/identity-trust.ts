@@ -1,6 +1,7 @@
 import { isProblem } from '../errors.ts'
-import { type Client, createClient, readText } from './client.ts'
+import { type Client, createClient } from './client.ts'
 import { type Call, command } from './command.ts'
+import { readText } from './files.ts'
 import { json, roleFlag, text } from './flags.ts'
 import { createIdentity, saveJwtAuth } from './identity-client.ts'
 import { describeJwtAuth } from './identity-jwt-auth.ts'

@@ -1,5 +1,5 @@
 import { parseDuration, SECOND, toSeconds } from '../time.ts'
-import { readText } from './client.ts'
+import { readText } from './files.ts'
 import { type Io, usage } from './io.ts'
 
 /** A file's text; `-` is standard input. */

@@ -5,6 +5,9 @@ import type { Bounds, Denial } from './bounds.ts'
 
 export type Reason = Denial | 'invalid_jwt' | 'jwt_verification_failed' | 'signing_key_not_found'
 
+/** A login is decided by the first check that fails; an explanation shows them all. */
+export type How = 'decide' | 'explain'
+
 export interface Check {
   name:
     | 'format'

@@ -15,6 +15,7 @@ import {
   EXPIRED,
   type Examination,
   failed,
+  type How,
   MALFORMED,
   NOT_ACTIVE,
 } from './checks.ts'
@@ -29,13 +30,13 @@ const ALLOWED = /^(?:(?:RS|PS|ES)(?:256|384|512)|EdDSA|Ed25519)$/
 /**
  * `now` in seconds, with a fraction. `decide` ends with the first failure: who has shown no signature gets no pattern
  * matched. Never throws for what the token contains.
- * @throws Problem `jwks_unreachable`, `jwks_timeout`, `url_refused`
+ * @throws Problem `jwks_unreachable`, `jwks_timeout`, `url_refused` to who decides; `not_ready`
  */
 export async function examine(
   configuration: Configuration,
   jwt: string,
   now: number,
-  how: 'decide' | 'explain',
+  how: How,
 ): Promise<Examination> {
   const screened = screen(jwt)
   if ('fault' in screened) {
@@ -43,7 +44,7 @@ export async function examine(
   }
   const { token } = screened
   const checks: Check[] = [{ name: 'format', ok: true }]
-  checks.push(...(await signatureChecks(configuration, token)))
+  checks.push(...(await signatureChecks(configuration, token, how)))
   const isOver = () => how === 'decide' && checks.some(({ ok }) => !ok)
   if (isOver()) return { ok: false, checks }
 

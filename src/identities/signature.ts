@@ -6,15 +6,27 @@ import {
   type VerificationKey,
   verifySignature,
 } from '../core/index.ts'
-import { isProblem } from '../errors.ts'
-import { BAD_ALGORITHM, BAD_SIGNATURE, type Check, type Configuration, failed } from './checks.ts'
+import { isProblem, type ProblemCode } from '../errors.ts'
+import {
+  BAD_ALGORITHM,
+  BAD_SIGNATURE,
+  type Check,
+  type Configuration,
+  failed,
+  type How,
+} from './checks.ts'
 
 // Which key a token is checked with, and whether its signature verifies (identity contract section 7, steps 4 and 5).
 
-/** The algorithm is the key's, and the header must name it (RFC 8725 section 3.1). */
+/**
+ * The algorithm is the key's, and the header must name it (RFC 8725 section 3.1). Where the keys cannot be had, an
+ * explanation says so and goes on.
+ * @throws Problem of a source that fails, to a login
+ */
 export async function signatureChecks(
   configuration: Configuration,
   token: Screened,
+  how: How,
 ): Promise<Check[]> {
   const { alg, kid } = token.header
   if (!isAlgorithm(alg)) {
@@ -22,7 +34,7 @@ export async function signatureChecks(
     return [failed('algorithm', words, 'The algorithm of the token is not accepted')]
   }
   const algorithm: Check = { name: 'algorithm', ok: true }
-  const { keys, reason } = await candidates(configuration, kid, alg)
+  const { keys, reason } = await candidates(configuration, { kid, alg }, how)
   if (reason !== undefined) {
     const words = 'no matching signing key'
     return [algorithm, { name: 'key', ok: false, reason, words, denial: 'signing_key_not_found' }]
@@ -48,11 +60,16 @@ interface Candidates {
   reason?: string
 }
 
+/** How a source fails. Its details are ours, and say nothing of the other side (remote-jwks/fetch.ts). */
+const FAILED: ReadonlySet<ProblemCode> = new Set([
+  ...(['jwks_unreachable', 'jwks_timeout', 'url_refused'] as const),
+])
+
 /** All keys of a static configuration; of a set the one with its kid, or without a kid the only one that fits. */
 async function candidates(
   { type, keys }: Configuration,
-  kid: string | undefined,
-  alg: Algorithm,
+  { kid, alg }: { kid: string | undefined; alg: Algorithm },
+  how: How,
 ): Promise<Candidates> {
   const none = (reason: string): Candidates => ({ keys: [], reason })
   let all: readonly VerificationKey[]
@@ -61,6 +78,10 @@ async function candidates(
   } catch (error) {
     // A ring that is gone, or no source any more, has no keys.
     if (isProblem(error, 'source_refused')) return none(error.detail)
+    // A login answers that it cannot say: nobody is denied because of a source that fails.
+    if (how === 'explain' && isProblem(error) && FAILED.has(error.code)) {
+      return none(`The keys of the issuer cannot be had: ${error.detail}`)
+    }
     throw error
   }
   if (type === 'static') return { keys: all }

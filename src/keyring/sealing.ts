@@ -113,26 +113,22 @@ export function createSealing(installation: string) {
     },
 
     /**
-     * Opens a root key with the first provider that can.
+     * Opens a root key with the first provider that can. All are asked at once: one that hangs delays nothing that
+     * another opens (keyring contract section 6).
      * @throws Problem `kek_wrong` when none opens it, `kek_unreachable` when one that might could not be asked
      */
-    async openRoot(root: RootKey): Promise<void> {
-      let failure: unknown
-      for (const wrap of root.wraps) {
-        const provider = providers.find(({ id }) => id === wrap.providerId)
-        if (!provider) continue
-        try {
-          const dataKey = await provider.unwrap(wrap.wrapped, { installation, rootKid: root.kid })
-          roots.set(root.kid, { dataKey, macKey: deriveMacKey(dataKey) })
-          return
-        } catch (error) {
-          if (!isProblem(failure, 'kek_unreachable')) failure = error
-        }
+    async openRoot({ kid, wraps }: RootKey): Promise<void> {
+      const attempts = wraps.flatMap(({ providerId, wrapped }) => {
+        const provider = providers.find(({ id }) => id === providerId)
+        return provider ? [provider.unwrap(wrapped, { installation, rootKid: kid })] : []
+      })
+      if (attempts.length === 0) {
+        throw new Problem('kek_wrong', `No configured KEK provider has a wrap of root key ${kid}.`)
       }
-      throw (
-        failure ??
-        new Problem('kek_wrong', `No configured KEK provider has a wrap of root key ${root.kid}.`)
-      )
+      const dataKey = await Promise.any(attempts).catch(({ errors }: AggregateError) => {
+        throw errors.find((error) => isProblem(error, 'kek_unreachable')) ?? errors[0]
+      })
+      roots.set(kid, { dataKey, macKey: deriveMacKey(dataKey) })
     },
 
     sealPrivate: (key: Pick<Key, 'kid' | 'rootKid' | 'ringId'>, der: Uint8Array): Uint8Array =>

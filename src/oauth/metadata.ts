@@ -14,7 +14,7 @@ export interface Places {
 
 /** `base` is the issuer of the host; `join` puts a path below it. */
 export function placesBelow(base: string, join: (issuer: string, path: string) => string): Places {
-  const issuer = join(base, '/rings/access')
+  const issuer = join(base, APPENDED)
   return {
     issuer,
     token: join(base, '/oauth/token'),
@@ -53,6 +53,8 @@ export const createMetadata = ({
 })
 
 const WELL_KNOWN = '/.well-known/oauth-authorization-server'
+/** The path of our issuer, below that of the host. */
+export const APPENDED = '/rings/access'
 
 /**
  * Whether the metadata is at this path: the bare one, with `/rings/access` appended, and with the whole path of the
@@ -60,7 +62,7 @@ const WELL_KNOWN = '/.well-known/oauth-authorization-server'
  */
 export function isMetadataPath(path: string, { issuer }: Places): boolean {
   const below = URL.canParse(issuer) ? new URL(issuer).pathname : ''
-  return [WELL_KNOWN, `${WELL_KNOWN}/rings/access`, `${WELL_KNOWN}${below}`].includes(path)
+  return [WELL_KNOWN, `${WELL_KNOWN}${APPENDED}`, `${WELL_KNOWN}${below}`].includes(path)
 }
 
 /**

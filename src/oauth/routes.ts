@@ -5,7 +5,7 @@ import { errorHandler } from '../http/problem.ts'
 import type { App, Routes } from '../http/server.ts'
 import { NOT_STORED, oauthJson } from './errors.ts'
 import { parseForm } from './form.ts'
-import { isMetadataPath, type Places } from './metadata.ts'
+import { APPENDED, isMetadataPath, type Places } from './metadata.ts'
 import {
   AboutToken,
   Introspection,
@@ -145,10 +145,19 @@ export function metadataRoutes({ places, write, strict }: MetadataParts): Routes
       ...{ ...plain, method: 'GET', url },
       schema: {
         ...{ tags: ['publication'], operationId: 'oauthMetadata' },
-        summary: 'Where the endpoints are; also with the path of the issuer appended',
+        summary: 'Where the endpoints are',
         response: { 200: ServerMetadata },
       },
     })
+    app.route({
+      ...{ ...plain, method: 'GET', url: `${url}${APPENDED}` },
+      schema: {
+        ...{ tags: ['publication'], operationId: 'oauthMetadataOfIssuer' },
+        summary: 'The same, with the path of the issuer appended (RFC 8414 section 3.1)',
+        response: { 200: ServerMetadata },
+      },
+    })
+    // For an issuer below a path, which is appended as a whole.
     app.route({ ...hidden, method: 'GET', url: `${url}/*` })
     if (strict) return
     for (const at of [url, `${url}/*`]) app.route({ ...hidden, method: 'HEAD', url: at })

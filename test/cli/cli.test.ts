@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { clientEnv, fileIn, folder, listeningServer, type Ran, run } from './setup.ts'
-import { createNames, parseCommand, parseTranscript } from './transcript.ts'
+import { createNames, parseCommand, parseTranscript, settingsOf } from './transcript.ts'
 
 process.env.TZ = 'UTC'
 
@@ -20,7 +20,7 @@ for (const name of readdirSync(HERE).filter((file) => file.endsWith('.txt'))) {
   test(`the commands of ${name} print what it says`, async (t) => {
     const file = new URL(name, HERE)
     const { blocks, tail } = parseTranscript(readFileSync(file, 'utf8'))
-    const server = await listeningServer(t)
+    const server = await listeningServer(t, { settings: settingsOf(blocks) })
     const dir = folder(t)
     const names = createNames({ $URL: server.url, $DIR: dir })
     const base = { HOME: dir, ...clientEnv(server.url) }
@@ -29,6 +29,7 @@ for (const name of readdirSync(HERE).filter((file) => file.endsWith('.txt'))) {
     for (const { lead, line, expected } of blocks) {
       text.push(...lead, line)
       const [, what = '', rest = ''] = /^> (\S+) ?(.*)$/.exec(line) ?? []
+      if (what === 'setting') continue
       if (what === 'advance') server.clock.advance(rest)
       else if (what === 'jump') server.clock.jump(rest)
       else if (what === 'tick') await server.tick()

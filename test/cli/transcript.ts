@@ -1,10 +1,10 @@
 // Transcripts: `$ command` and below it exactly what it prints; `! ` marks standard error, `[exit N]` an exit code other
 // than 0. `> ` lines move the test: `> advance 25h`, `> jump 25h`, `> tick`,
-// `> settle` (background work is done), `> file NAME TEXT`. `#` lines and empty lines
-// between blocks are for the reader.
+// `> settle` (background work is done), `> file NAME TEXT`. `> setting NAME VALUE` is for the start of the server. `#` lines
+// and empty lines between blocks are for the reader.
 //
 // What differs from run to run has a name of the same width that is given out in order of appearance: `key-0001` is the
-// first eight characters of an id, `<jwt-1>` a token, `<krd-1>` an API token.
+// first eight characters of an id, `<jwt-1>` a token, `<krd-1>` an API token, `<krl-1>` a login token.
 
 export interface Block {
   /** Comments and empty lines before it. */
@@ -34,6 +34,15 @@ export function parseTranscript(text: string): { blocks: Block[]; tail: string[]
   }
   return { blocks, tail: lead }
 }
+
+/** What the server is started with. */
+export const settingsOf = (blocks: readonly Block[]): Record<string, string> =>
+  Object.fromEntries(
+    blocks.flatMap(({ line }) => {
+      const [, name, value] = /^> setting (\S+) (.*)$/.exec(line) ?? []
+      return name === undefined || value === undefined ? [] : [[name, value]]
+    }),
+  )
 
 /** Words as a shell takes them apart: quotes, no variables. Leading `NAME=value` words set the environment. */
 export function parseCommand(line: string) {
@@ -65,6 +74,7 @@ const KINDS: Kind[] = [
   { found: ID, name: (count) => `key-${String(count).padStart(4, '0')}` },
   { found: /\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, name: (count) => `<jwt-${count}>` },
   { found: /\bkrd_[\w-]{43}\b/g, name: (count) => `<krd-${count}>` },
+  { found: /\bkrl_[\w-]{43}\b/g, name: (count) => `<krl-${count}>` },
 ]
 
 /** Gives names to what differs, and takes them back. */

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { parseBounds } from '../../src/identities/bounds.ts'
 import type { Configuration } from '../../src/identities/checks.ts'
 import { examine } from '../../src/identities/examine.ts'
+import { endpoint } from '../remote-jwks/endpoint.ts'
 import { testClock } from '../server.ts'
 import {
   configPath,
@@ -242,6 +244,39 @@ test('section 7: a set that cannot be had is 502, once a minute on record, and c
   world.clock.advance('61s')
   await world.login(id, await issuer.sign({}))
   assert.equal((await world.events(/^login\.denied$/)).length, 2)
+})
+
+test('section 1: a set that does not come in time is 504 GatewayTimeoutError, in the envelope, and on record as that', async (t) => {
+  const world = await identitiesWorld(t)
+  const { promise: asked, resolve } = Promise.withResolvers<void>()
+  const stalled = await endpoint(t, () => resolve())
+  const { issuer } = await workload(t, world)
+  const id = await world.identity()
+  const source = { configurationType: 'jwks', jwksUrl: stalled.url, boundClaims: {} }
+  assert.equal((await world.attach(id, source)).status, 200)
+  const jwt = await issuer.sign({})
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  let isOver = false
+  const login = world.login(id, jwt).finally(() => {
+    isOver = true
+  })
+  await asked
+  t.mock.timers.tick(4999)
+  await setImmediate()
+  assert.equal(isOver, false, 'it has 5 s')
+  t.mock.timers.tick(1)
+  const { status, json } = await login
+  const { reqId, ...rest } = json
+  assert.equal(status, 504)
+  assert.match(reqId, /^req-\w+$/)
+  assert.deepEqual(rest, {
+    ...{ statusCode: 504, error: 'GatewayTimeoutError', message: 'The JWKS endpoint timed out' },
+  })
+  const events = await world.events(/^login\./)
+  assert.deepEqual(
+    events.map(({ type, detail }) => [type, detail['reason']]),
+    [['login.denied', 'jwks_timeout']],
+  )
 })
 
 test('section 7: no configuration, no identity, another organisation', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { parse } from 'yaml'
 import { joinIssuer } from '../../src/discovery/configuration.ts'
 import { isMetadataPath, mountsOf, placesBelow } from '../../src/oauth/metadata.ts'
 import { BASE, ENDPOINT, FORM, ISSUER, oauthWorld } from './setup.ts'
@@ -43,6 +44,16 @@ test('RFC 8414 2, 3.1: the metadata is at the host and with the path of the issu
   for (const path of [`${WELL_KNOWN}/`, `${WELL_KNOWN}/rings/default`, `${WELL_KNOWN}x`]) {
     assert.equal((await world.ask('GET', path)).status, 404, path)
   }
+})
+
+test('both paths of the metadata are in the description of the API, with the same answer', async (t) => {
+  const { app } = await oauthWorld(t)
+  const { paths } = parse((await app.inject('/openapi.yaml')).body)
+  const answers = [WELL_KNOWN, `${WELL_KNOWN}/rings/access`].map(
+    (path) => paths[path]?.get.responses['200'].content['application/json'].schema,
+  )
+  const answer = { $ref: '#/components/schemas/AuthorizationServerMetadata' }
+  assert.deepEqual(answers, [answer, answer])
 })
 
 test('an issuer below a path has its endpoints there, too, for proxies that pass the path on', async (t) => {
