@@ -1,5 +1,6 @@
 // The client of the measurements, in a process of its own: raw keep-alive connections, one request at a time on each,
 // as little parsing as possible, so that the server is what is measured.
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import type { Load, LoadResult } from './load.ts'
 
@@ -60,9 +61,30 @@ interface Counts {
   times: number[]
 }
 
-/** Asks as often as it can on one connection, or every `pauseMillis`, until `stop` says so. */
-function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
-  const request = Buffer.from(load.request)
+/** Requests of files that were read. */
+const known = new Map<string, readonly Buffer[]>()
+
+function requestsOf({ request }: Load): readonly Buffer[] {
+  if (typeof request === 'string') return [Buffer.from(request)]
+  const found = known.get(request.file)
+  if (found) return found
+  const texts = JSON.parse(readFileSync(request.file, 'utf8')) as string[]
+  const read = texts.map((text) => Buffer.from(text))
+  known.set(request.file, read)
+  return read
+}
+
+/**
+ * Asks as often as it can on one connection, or every `pauseMillis`, until `stop` says so. Of many requests it begins
+ * anywhere: short rounds that began at the same ones would never get to the others.
+ */
+function drive(
+  load: Load,
+  requests: readonly Buffer[],
+  stop: () => boolean,
+  counts: Counts,
+): Promise<void> {
+  let at = Math.floor(Math.random() * requests.length)
   return new Promise((resolve, reject) => {
     const onread = { buffer: Buffer.alloc(READ_BYTES), callback: received }
     const socket: Socket = connect({ port: load.port, host: '127.0.0.1', noDelay: true, onread })
@@ -73,6 +95,7 @@ function drive(load: Load, stop: () => boolean, counts: Counts): Promise<void> {
         resolve()
         return
       }
+      const request = requests[at++ % requests.length] ?? ''
       sentAt = performance.now()
       socket.write(request)
     }
@@ -100,12 +123,14 @@ function spinUntil(stop: () => boolean): void {
 
 async function run(load: Load): Promise<LoadResult> {
   const counts: Counts = { answers: 0, times: [] }
+  const requests = requestsOf(load)
   const start = performance.now()
   const before = process.cpuUsage()
   const end = start + load.millis
   const stop = () => performance.now() >= end
   if (load.awake) spinUntil(stop)
-  await Promise.all(Array.from({ length: load.connections }, () => drive(load, stop, counts)))
+  const each = Array.from({ length: load.connections }, () => drive(load, requests, stop, counts))
+  await Promise.all(each)
   const millis = performance.now() - start
   const { user, system } = process.cpuUsage(before)
   counts.times.sort((a, b) => a - b)

@@ -1,12 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { endProcess } from '../scripts/server-process.ts'
 
 export interface Load {
   port: number
-  /** A whole HTTP/1.1 request as it goes over the wire. */
-  request: string
+  /** A whole HTTP/1.1 request as it goes over the wire; or a file with many, in turn. */
+  request: string | { file: string }
   /** What every answer must have. */
   status: number
   connections: number
@@ -70,6 +71,12 @@ export function startClient(): Client {
     },
     stop: () => endProcess(child),
   }
+}
+
+/** Writes down many requests, as a client reads them. */
+export async function requestFile(file: string, requests: readonly string[]) {
+  await writeFile(file, JSON.stringify(requests))
+  return { file }
 }
 
 /** A request as text; a body is JSON unless a header says otherwise. */

@@ -6,6 +6,47 @@ import { contains, type Grant, type Tenants } from './grants.ts'
 
 // Callers and principals know names, rows know ids: a ring that is made again under an old name inherits no grant.
 
+/** By id. */
+type Profiles = Map<string, { ring: string; profile: string }>
+
+/** What the rows mean; one whose ring or profile is not among these grants nothing. */
+function toGrants(
+  rows: readonly GrantRow[],
+  { ringNames, profiles }: { ringNames: ReadonlyMap<string, string>; profiles: Profiles },
+): Grant[] {
+  return rows.flatMap(({ capability, ...on }): Grant[] => {
+    const { ringId, profileId, deliveryServiceId, xmlId } = on
+    // A grant that this version does not understand grants nothing.
+    if (!isCapability(capability)) return []
+    if (deliveryServiceId !== undefined) {
+      return xmlId === undefined ? [] : [{ capability, resource: { deliveryService: xmlId } }]
+    }
+    if (profileId !== undefined) {
+      const resource = profiles.get(profileId)
+      return resource ? [{ capability, resource }] : []
+    }
+    if (ringId === undefined) return [{ capability }]
+    const ring = ringNames.get(ringId)
+    return ring === undefined ? [] : [{ capability, resource: { ring } }]
+  })
+}
+
+/** The tenant and the grants of one principal by name, without reading names that these do not need. */
+export async function readHeld(
+  tx: Tx,
+  { tenantId, grants }: { tenantId: string | undefined; grants: readonly GrantRow[] },
+): Promise<{ tenant: string | undefined; grants: Grant[] }> {
+  if (grants.some(({ ringId, profileId }) => ringId !== undefined || profileId !== undefined)) {
+    const names = await readNames(tx)
+    return { tenant: names.tenantName(tenantId), grants: names.toGrants(grants) }
+  }
+  const tenant = tenantId === undefined ? undefined : await tx.tenants.byId(tenantId)
+  return {
+    tenant: tenant?.name,
+    grants: toGrants(grants, { ringNames: new Map(), profiles: new Map() }),
+  }
+}
+
 export type Names = Awaited<ReturnType<typeof readNames>>
 
 /**
@@ -20,7 +61,7 @@ export async function readNames(tx: Tx, xmlIds: readonly string[] = []) {
   const tenantIds = new Map(tenantRows.map(({ id, name }) => [name, id]))
   const ringNames = new Map(ringRows.map(({ id, name }) => [id, name]))
   const ringIds = new Map(ringRows.map(({ id, name }) => [name, id]))
-  const profiles = new Map<string, { ring: string; profile: string }>()
+  const profiles: Profiles = new Map()
   for (const ring of ringRows) {
     for (const { id, name } of await tx.profiles.ofRing(ring.id)) {
       profiles.set(id, { ring: ring.name, profile: name })
@@ -29,22 +70,6 @@ export async function readNames(tx: Tx, xmlIds: readonly string[] = []) {
   const tenants: Tenants = new Map(
     tenantRows.map(({ name, parent_id }) => [name, tenantNames.get(parent_id ?? '')]),
   )
-
-  function toGrant({ capability, ...on }: GrantRow): Grant[] {
-    const { ringId, profileId, deliveryServiceId, xmlId } = on
-    // A grant that this version does not understand grants nothing.
-    if (!isCapability(capability)) return []
-    if (deliveryServiceId !== undefined) {
-      return xmlId === undefined ? [] : [{ capability, resource: { deliveryService: xmlId } }]
-    }
-    if (profileId !== undefined) {
-      const resource = profiles.get(profileId)
-      return resource ? [{ capability, resource }] : []
-    }
-    if (ringId === undefined) return [{ capability }]
-    const ring = ringNames.get(ringId)
-    return ring === undefined ? [] : [{ capability, resource: { ring } }]
-  }
 
   /** `within`: the caller's tenant. Throws `invalid_request` for what does not exist, or is not in it. */
   function toRow({ capability, resource }: Grant, within?: string): GrantRow {
@@ -71,7 +96,7 @@ export async function readNames(tx: Tx, xmlIds: readonly string[] = []) {
   return {
     tenants,
     toRow,
-    toGrants: (rows: readonly GrantRow[]): Grant[] => rows.flatMap(toGrant),
+    toGrants: (rows: readonly GrantRow[]): Grant[] => toGrants(rows, { ringNames, profiles }),
     tenantName: (id: string | undefined) => (id === undefined ? undefined : tenantNames.get(id)),
     /** Throws `invalid_request` for a tenant that does not exist. */
     tenantId(name: string): string {

@@ -4,7 +4,7 @@ import type { GrantRow } from '../store/access.ts'
 import type { Tx } from '../store/store.ts'
 import { isRole } from './capabilities.ts'
 import { contains, type Grant, grantsOf, mayAnywhere, mayWith, missing } from './grants.ts'
-import { type Names, readNames } from './names.ts'
+import { type Names, readHeld, readNames } from './names.ts'
 
 // The privilege boundary, and what other slices ask about the principals that they keep.
 
@@ -52,11 +52,10 @@ export function createRights() {
       id: string,
       { role, grants, tenantId }: HeldById,
     ): Promise<Principal> {
-      const names = await readNames(tx)
-      const tenant = names.tenantName(tenantId)
+      const { tenant, grants: named } = await readHeld(tx, { tenantId, grants })
       // Without a name it would be bound to none, and see all.
       if (tenantId !== undefined && tenant === undefined) throw new Problem('unauthenticated')
-      const held = grantsOf(roleOf(role), names.toGrants(grants))
+      const held = grantsOf(roleOf(role), named)
       return { ...{ id, tenant }, ...{ may: mayWith(held), maySome: mayAnywhere(held) } }
     },
 

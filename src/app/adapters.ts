@@ -33,7 +33,7 @@ export function oauthAccounts(
     wasUsed: read.usedAssertions.has,
     ...{ admit: logins.admit, derive, ownAudiences },
     ...{ issue: tokens.issue, check: tokens.check, use: tokens.use },
-    isUnbounded: ({ jwtAuth }: Account) => jwtAuth === undefined || isUnbounded(jwtAuth.bounds),
+    isUnbounded: ({ jwtAuth }: Account) => jwtAuth === undefined || isUnbounded(jwtAuth.bounds()),
   }
 }
 

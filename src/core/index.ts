@@ -40,6 +40,7 @@ export {
   type VerificationKey,
 } from './public-key.ts'
 export { importPublicPem, MAX_PEM_SIZE } from './public-pem.ts'
+export { createRecent, type Recent } from './recent.ts'
 export {
   deriveMacKey,
   encodeFields,

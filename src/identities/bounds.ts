@@ -135,6 +135,20 @@ function compile(config: SomeBounds): { bounds: Bounds; faults: Fault[] } {
   return { bounds, faults }
 }
 
+/** Bytes that a text of patterns takes at most when it is compiled; measured, rounded up. */
+function patternWeight(text: string): number {
+  // What is no ordinary character is a state of its own, and so may be each character of a class.
+  const own = text.match(/[{},]|[^\0-\x7f]/g)?.length ?? 0
+  return 512 + (text.includes('[') ? 120 : 16) * text.length + 256 * own
+}
+
+/** Bytes that `parseBounds` makes of it, at most. */
+export const boundsWeight = ({ boundSubject, boundAudiences, boundClaims }: BoundsConfig): number =>
+  [boundSubject, boundAudiences, ...Object.entries(boundClaims).flat()].reduce(
+    (sum, text) => sum + patternWeight(text),
+    0,
+  )
+
 /** Whether every token that verifies passes, from whichever issuer of the keys: no bound on subject, audience or claims. */
 export const isUnbounded = ({ subject, audience, claims }: Bounds): boolean =>
   subject === undefined && audience === undefined && claims.length === 0

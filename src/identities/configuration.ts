@@ -126,7 +126,7 @@ export function createConfigurations(parts: ConfigurationParts) {
 
   const describe = (row: JwtAuthRow): JwtAuth => {
     const { caCert, publicKeys } = directory.attach(row)
-    return { ...describePlain(row), jwksCaCert: caCert, publicKeys: [...publicKeys] }
+    return { ...describePlain(row), jwksCaCert: caCert(), publicKeys: [...publicKeys()] }
   }
 
   return {

@@ -3,7 +3,7 @@ import type { CheckSignature, VerificationKey } from '../core/index.ts'
 import { isProblem, Problem } from '../errors.ts'
 import { SECOND, toMillis } from '../time.ts'
 import { type AccessTokens, NO_METHOD } from './access-tokens.ts'
-import type { Check, Configuration, Examination } from './checks.ts'
+import type { Check, Configuration, Examination, How } from './checks.ts'
 import type { Account, Attached, Directory } from './directory.ts'
 import { examine } from './examine.ts'
 import { type LoginBody, ringOfUrl, type TokenAnswer } from './schema.ts'
@@ -70,19 +70,17 @@ export function createLogins(parts: LoginParts) {
   ): Configuration {
     const { configurationType: type, id, jwksUrl: url } = row
     const ring = ringOfUrl(url)
-    const source: RemoteSource = {
-      ...{ id, version: String(row.updatedAt), url },
-      ...(caCert !== '' && { caCert }),
-    }
     const keys = async (kid: string | undefined) => {
-      if (type === 'static') return staticKeys
+      if (type === 'static') return staticKeys()
       if (ring !== undefined) return parts.ringKeys(ring, row.updatedAt)
+      const ca = caCert()
+      const source = { id, version: String(row.updatedAt), url, ...(ca !== '' && { caCert: ca }) }
       return parts.remoteKeys(source, kid)
     }
     return {
       ...{ type, keys, check: parts.check },
       ...{ refusedAudiences: purpose === 'login' ? parts.ownAudiences() : [] },
-      bounds: purpose === 'client' ? { ...NO_BOUNDS, claims: bounds.claims } : bounds,
+      bounds: purpose === 'client' ? { ...NO_BOUNDS, claims: bounds().claims } : bounds(),
     }
   }
 
@@ -125,7 +123,7 @@ export function createLogins(parts: LoginParts) {
     { jwtAuth }: Ready,
     jwt: string,
     purpose: Purpose,
-    how: 'decide' | 'explain',
+    how: How,
   ): Promise<Examination> => {
     const seconds = toMillis(context.now()) / 1000
     return examine(configurationOf(jwtAuth, purpose), jwt, seconds, how)
@@ -174,8 +172,8 @@ export function createLogins(parts: LoginParts) {
     },
 
     /**
-     * Every check of a login, pass or fail; issues nothing, records nothing.
-     * @throws Problem `jwt_auth_not_found`, `jwks_unreachable`, `jwks_timeout`, `url_refused`, `not_ready`
+     * Every check of a login, pass or fail; issues nothing, records nothing. A source that fails is a check that fails.
+     * @throws Problem `jwt_auth_not_found`, `not_ready`
      */
     async explain(identityId: string, jwt: string): Promise<Examination> {
       const account = await directory.get(identityId)

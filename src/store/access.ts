@@ -1,5 +1,4 @@
-import type { Kysely } from 'kysely'
-import type { Tables } from './schema.ts'
+import { type Direct, hot } from './hot.ts'
 
 /** A grant as stored: a capability, optionally on one ring, one profile or one delivery service, by id. */
 export interface GrantRow {
@@ -17,21 +16,37 @@ export interface ServiceTarget {
   tenantId: string
 }
 
+type Owner = 'api_token_id' | 'user_id' | 'identity_id'
+
+/**
+ * Without a join and an order: with either, SQLite plans the statement anew for each value, which takes longer than to
+ * find the rows.
+ */
+const grantsBy = (owner: Owner) =>
+  hot<{ id: string }>((db, { id }) => db.selectFrom('grants').selectAll().where(owner, '=', id))
+
+const serviceOf = hot<{ id: string }>((db, { id }) =>
+  db.selectFrom('delivery_services').select('xml_id').where('id', '=', id),
+)
+
+const GRANTS = {
+  api_token_id: grantsBy('api_token_id'),
+  user_id: grantsBy('user_id'),
+  identity_id: grantsBy('identity_id'),
+}
+
 /** Of one principal. A grant on something is never read as one on everything. */
-export async function readGrants(
-  db: Kysely<Tables>,
-  owner: 'api_token_id' | 'user_id' | 'identity_id',
-  id: string,
-): Promise<GrantRow[]> {
-  const rows = await db
-    .selectFrom('grants')
-    .leftJoin('delivery_services', 'delivery_services.id', 'grants.delivery_service_id')
-    .selectAll('grants')
-    .select('delivery_services.xml_id as xml_id')
-    .where(`grants.${owner}`, '=', id)
-    .orderBy('grants.id')
-    .execute()
-  return rows.map(toGrantRow)
+export async function readGrants(direct: Direct, owner: Owner, id: string): Promise<GrantRow[]> {
+  const rows = (await GRANTS[owner](direct, { id })).rows as (StoredGrant & { id: string })[]
+  const inOrder = rows.sort((a, b) => (a.id < b.id ? -1 : 1))
+  return Promise.all(
+    inOrder.map(async (row) => {
+      const { delivery_service_id: serviceId } = row
+      if (serviceId === null) return toGrantRow(row)
+      const [service] = (await serviceOf(direct, { id: serviceId })).rows as { xml_id: string }[]
+      return toGrantRow({ ...row, xml_id: service?.xml_id ?? null })
+    }),
+  )
 }
 
 interface StoredGrant {
@@ -39,7 +54,7 @@ interface StoredGrant {
   ring_id: string | null
   profile_id: string | null
   delivery_service_id: string | null
-  xml_id: string | null
+  xml_id?: string | null
 }
 
 export const toGrantRow = (grant: StoredGrant): GrantRow => ({
@@ -72,7 +87,8 @@ export interface ApiTokenRow {
 }
 
 /** The organisation, API tokens and their grants. */
-export function accessQueries(db: Kysely<Tables>, newId: () => string) {
+export function accessQueries(direct: Direct, newId: () => string) {
+  const { db } = direct
   const tokens = () => db.selectFrom('api_tokens').selectAll().orderBy('name')
   type Row = Awaited<ReturnType<ReturnType<typeof tokens>['execute']>>[number]
 
@@ -86,7 +102,7 @@ export function accessQueries(db: Kysely<Tables>, newId: () => string) {
       createdAt: Number(row.created_at),
       createdBy: row.created_by,
       expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
-      grants: await readGrants(db, 'api_token_id', row.id),
+      grants: await readGrants(direct, 'api_token_id', row.id),
     }
   }
 

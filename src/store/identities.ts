@@ -115,6 +115,14 @@ const version = hot<{ identityId: string }>((db, { identityId }) =>
     .where('identity_id', '=', identityId),
 )
 
+const identityOf = hot<{ id: string }>((db, { id }) =>
+  db.selectFrom('identities').selectAll().where('id', '=', id),
+)
+
+const configOf = hot<{ identityId: string }>((db, { identityId }) =>
+  db.selectFrom('jwt_auth_configs').selectAll().where('identity_id', '=', identityId),
+)
+
 /** Identities and how they log in. */
 export function identityQueries(direct: Direct, newId: () => string) {
   return { identities: identities(direct, newId), jwtAuth: jwtAuth(direct) }
@@ -143,11 +151,7 @@ function identities(direct: Direct, newId: () => string) {
     },
 
     async byId(id: string): Promise<IdentityRow | undefined> {
-      const row = await db
-        .selectFrom('identities')
-        .selectAll()
-        .where('id', '=', id)
-        .executeTakeFirst()
+      const [row] = (await identityOf(direct, { id })).rows as Selectable<IdentitiesTable>[]
       return row && toIdentity(row)
     },
 
@@ -201,7 +205,7 @@ function identities(direct: Direct, newId: () => string) {
       await setLastLogin(direct, { id, method, at })
     },
 
-    grantsOf: (id: string): Promise<GrantRow[]> => readGrants(db, 'identity_id', id),
+    grantsOf: (id: string): Promise<GrantRow[]> => readGrants(direct, 'identity_id', id),
 
     /** Replaces all of its grants. */
     async setGrants(id: string, grants: readonly GrantRow[]): Promise<void> {
@@ -236,11 +240,8 @@ function jwtAuth(direct: Direct) {
     },
 
     async byIdentity(identityId: string): Promise<JwtAuthRow | undefined> {
-      const row = await db
-        .selectFrom('jwt_auth_configs')
-        .selectAll()
-        .where('identity_id', '=', identityId)
-        .executeTakeFirst()
+      const { rows } = await configOf(direct, { identityId })
+      const [row] = rows as Selectable<JwtAuthConfigsTable>[]
       return row && toJwtAuth(row)
     },
 

@@ -10,6 +10,7 @@ import { lend, readOnly } from './guards.ts'
 import { type Direct, directly } from './hot.ts'
 import { identityQueries } from './identities.ts'
 import { keyQueries } from './keys.ts'
+import { loginTokenQueries } from './login-tokens.ts'
 import { operationQueries } from './operation.ts'
 import { profileQueries } from './profiles.ts'
 import { promiseQueries } from './promises.ts'
@@ -69,7 +70,7 @@ function createTx(direct: Direct, parts: StoreParts, told: AuditEvent[]) {
   const { db } = direct
   return {
     ...operationQueries(db, parts.now),
-    ...accessQueries(db, parts.newId),
+    ...accessQueries(direct, parts.newId),
     ...identityQueries(direct, parts.newId),
     ...accessTokenQueries(direct),
     ...deliveryServiceQueries(direct),
@@ -80,8 +81,9 @@ function createTx(direct: Direct, parts: StoreParts, told: AuditEvent[]) {
     sealed: sealedQueries(db),
     serverSecrets: serverSecretQueries(db),
     tenants: tenantQueries(db),
-    users: userQueries(db),
+    users: userQueries(direct),
     sessions: sessionQueries(direct),
+    loginTokens: loginTokenQueries(db),
     promises: promiseQueries(db),
     profiles: profileQueries(db),
     externalSecurities: externalSecurityQueries(direct),

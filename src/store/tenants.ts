@@ -43,6 +43,10 @@ export function tenantQueries(db: Kysely<Tables>) {
   }
 
   return {
+    async byId(id: string) {
+      return db.selectFrom('tenants').selectAll().where('id', '=', id).executeTakeFirst()
+    },
+
     async byName(name: string) {
       return db.selectFrom('tenants').selectAll().where('name', '=', name).executeTakeFirst()
     },

@@ -1,6 +1,7 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import { type GrantRow, readGrants } from './access.ts'
-import type { Tables, UsersTable } from './schema.ts'
+import type { Direct } from './hot.ts'
+import type { UsersTable } from './schema.ts'
 
 /** A user as stored. Times are Unix milliseconds. */
 export interface UserRow {
@@ -45,7 +46,8 @@ const changeable = (user: UserRow) => ({
 })
 
 /** People who log in, and whom JWTs are of. */
-export function userQueries(db: Kysely<Tables>) {
+export function userQueries(direct: Direct) {
+  const { db } = direct
   const users = () => db.selectFrom('users').selectAll()
 
   return {
@@ -67,7 +69,7 @@ export function userQueries(db: Kysely<Tables>) {
       return row && toUser(row)
     },
 
-    grantsOf: (id: string): Promise<GrantRow[]> => readGrants(db, 'user_id', id),
+    grantsOf: (id: string): Promise<GrantRow[]> => readGrants(direct, 'user_id', id),
 
     async insert(user: UserRow): Promise<void> {
       await db

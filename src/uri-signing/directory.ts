@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts'
+import { createRecent } from '../core/index.ts'
 import type { DocumentRow, ServiceRow } from '../store/delivery-services.ts'
 import type { RotationRow } from '../store/uri-signing.ts'
 import { type KeyDocument, openDocument } from './document.ts'
@@ -42,41 +43,23 @@ export function createDirectory(
   { context: { store } }: { context: Pick<Context, 'store'> },
   history: History,
 ) {
-  const remembered = new Map<string, Entry>()
-  let weight = 0
+  const remembered = createRecent<Entry>({
+    maxWeight: MAX_WEIGHT,
+    weightOf: ({ current }) => ENTRY_WEIGHT + BYTE_WEIGHT * (current?.bytes.length ?? 0),
+  })
   let generation = 0
 
   const stop = store.onCommit((events) => {
     for (const { type, subject } of events) {
       if (OF_ONE.test(type)) {
         generation++
-        forget(subject)
+        remembered.delete(subject)
       } else if (OF_ALL.test(type)) {
         generation++
         remembered.clear()
-        weight = 0
       }
     }
   })
-
-  const weightOf = ({ current }: Entry) => ENTRY_WEIGHT + BYTE_WEIGHT * (current?.bytes.length ?? 0)
-
-  function forget(xmlId: string): void {
-    const entry = remembered.get(xmlId)
-    if (!entry) return
-    weight -= weightOf(entry)
-    remembered.delete(xmlId)
-  }
-
-  function remember(xmlId: string, entry: Entry): void {
-    forget(xmlId)
-    weight += weightOf(entry)
-    remembered.set(xmlId, entry)
-    for (const oldest of remembered.keys()) {
-      if (weight <= MAX_WEIGHT) break
-      forget(oldest)
-    }
-  }
 
   async function load(xmlId: string): Promise<Entry | undefined> {
     const before = generation
@@ -92,24 +75,16 @@ export function createDirectory(
     const bytes = row && history.open(service, row)
     const entry = { service, rotations, current: bytes && opened(row, bytes, rotations) }
     // What an event overtook may be old: answer with it, but do not keep it.
-    if (before === generation) remember(xmlId, entry)
+    if (before === generation) remembered.set(xmlId, entry)
     return entry
-  }
-
-  function recall(xmlId: string): Entry | undefined {
-    const known = remembered.get(xmlId)
-    if (!known) return undefined
-    remembered.delete(xmlId)
-    remembered.set(xmlId, known)
-    return known
   }
 
   return {
     /** The service with its keys, where it is remembered. */
-    recall,
+    recall: remembered.get,
 
     /** The same, read where it is not. @throws Problem `not_ready`, `seal_broken` */
-    find: async (xmlId: string): Promise<Entry | undefined> => recall(xmlId) ?? load(xmlId),
+    find: async (xmlId: string): Promise<Entry | undefined> => remembered.get(xmlId) ?? load(xmlId),
 
     /** Stops listening to the store. */
     close: stop,

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import {
   type BoundsConfig,
   boundsFaults,
+  boundsWeight,
   checkBounds,
   type Denial,
   isUnbounded,
@@ -318,6 +321,32 @@ test(`at most ${MAX_SIZE} characters in all bounds together`, () => {
       boundsFaults({ ...config, ...over }).map(({ message }) => message),
       [`At most ${MAX_SIZE} characters in all bounds together`],
     )
+  }
+})
+
+test('what compiled bounds take is no more than they are said to weigh', () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const COPIES = 100
+  const pieces = ['x', '[a-z]', '[a]', '{,}', '?', '*a', 'é', '\\x', '🔑']
+  const subjects = [
+    ...pieces.map((piece) => piece.repeat(Math.floor(1000 / [...piece].length))),
+    `[${'ab'.repeat(499)}]`,
+    `{${','.repeat(998)}}`,
+  ]
+  const configs = [
+    ...subjects.map((boundSubject) => configOf({ boundSubject })),
+    configOf({ boundAudiences: Array(256).fill('a').join(', ') }),
+    configOf({ boundClaims: Object.fromEntries(subjects.slice(0, 8).map((one) => [one, one])) }),
+  ]
+  for (const config of configs) {
+    const kept: unknown[] = []
+    collect()
+    const before = process.memoryUsage().heapUsed
+    for (let at = 0; at < COPIES; at++) kept.push(parseBounds(config))
+    collect()
+    const each = (process.memoryUsage().heapUsed - before) / kept.length
+    assert.ok(each <= boundsWeight(config), `${JSON.stringify(config).slice(0, 80)}: ${each}`)
   }
 })
 
