@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startServer } from '../scripts/server-process.ts'
 import { databases } from './databases.ts'
+import { fullDatabase } from './full-database.ts'
 import { held } from './held.ts'
 import { identities } from './identities.ts'
 import { install } from './install.ts'
@@ -20,7 +21,7 @@ import { uriSigning } from './uri-signing.ts'
 
 const BENCHES: Record<string, (bench: Bench) => Promise<Line[]>> = {
   ...{ publication, signing, rotation, held, startup, identities },
-  ...{ 'uri-signing': uriSigning, databases },
+  ...{ 'full-database': fullDatabase, 'uri-signing': uriSigning, databases },
 }
 const README = join(import.meta.dirname, '..', 'README.md')
 const MARKED = /(<!-- bench -->\n)[\s\S]*?(<!-- \/bench -->)/
