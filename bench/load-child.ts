@@ -139,6 +139,7 @@ async function run(load: Load): Promise<LoadResult> {
     ...{ perSecond: (counts.answers * 1000) / millis, answers: counts.answers },
     ...{ p50: at(0.5), p99: at(0.99), worst: counts.times.at(-1) ?? 0 },
     busy: (user + system) / 1000 / millis,
+    ...(load.eachTime && { times: counts.times }),
   }
 }
 

@@ -14,6 +14,8 @@ export interface Load {
   millis: number
   /** Never sleeps: to wake a client costs a small server more than to answer it, and that is nobody's merit. */
   awake?: boolean
+  /** Answers with the time of each request. */
+  eachTime?: boolean
   /** Between an answer and the next request of a connection; undefined: none. */
   pauseMillis?: number
 }
@@ -25,6 +27,8 @@ export interface LoadResult {
   p50: number
   p99: number
   worst: number
+  /** Milliseconds of each answer, where it was asked for. */
+  times?: number[]
   /** Share of a core that the client itself took: near 1, it measures itself. */
   busy: number
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { endProcess, type ServerProcess } from '../scripts/server-process.ts'
 import type { JoseWork } from './jose-child.ts'
-import { messageFrom, requestText, startChild } from './load.ts'
+import { messageFrom, requestFile, requestText, startChild } from './load.ts'
 import {
   type Bench,
   compare,
@@ -25,8 +25,11 @@ const BATCH = 100
 const SERVICES = 1_000_000
 /** A full database may cost this much. */
 const SLOWER = 1.3
+/** Of these, so many are asked in turn. */
+const IN_TURN = 2000
 const XML_ID = 'bench'
-const OWN = `/v1/delivery-services/${XML_ID}`
+const SERVICES_PATH = '/v1/delivery-services'
+const OWN = `${SERVICES_PATH}/${XML_ID}`
 const KEYS = `/api/5.0/deliveryservices/${XML_ID}/urisignkeys`
 const URI = 'http://cdn.example/video/season-1/episode-1/segment-00001.ts'
 const SECRET = randomBytes(32).toString('base64url')
@@ -56,6 +59,36 @@ async function prepare(server: ServerProcess) {
     verify: side('POST', `${OWN}/verify`, { uri }),
     get: side('GET', KEYS),
     jwks: side('GET', '/.well-known/jwks.json'),
+  }
+}
+
+/** More delivery services, made in the usual way, and the same asked of each in turn. */
+async function prepareMany(server: ServerProcess, folder: string) {
+  const names = Array.from({ length: IN_TURN }, (_, at) => `in-turn-${at}`)
+  for (let at = 0; at < IN_TURN; at += CONNECTIONS) {
+    await Promise.all(
+      names.slice(at, at + CONNECTIONS).map(async (name) => {
+        await must(server, 'PUT', `${SERVICES_PATH}/${name}`, { tenant: 'bench' })
+        await must(server, 'PUT', `${SERVICES_PATH}/${name}/keys`, DOCUMENT)
+      }),
+    )
+  }
+  const { token } = server
+  const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }
+  const body = JSON.stringify({ uri: URI, ttl: '1h' })
+  const signs = names.map((name) =>
+    requestText('POST', `${SERVICES_PATH}/${name}/sign`, headers, body),
+  )
+  const gets = names.map((name) =>
+    requestText('GET', `/api/5.0/deliveryservices/${name}/urisignkeys`, headers),
+  )
+  return async ({ url, pid }: ServerProcess) => {
+    const side = { port: portOf(url), pid, status: 200, connections: CONNECTIONS }
+    const file = (kind: string) => join(folder, `${pid}-${kind}.json`)
+    return {
+      sign: { ...side, request: await requestFile(file('signs'), signs) },
+      get: { ...side, request: await requestFile(file('gets'), gets) },
+    }
   }
 }
 
@@ -146,6 +179,7 @@ export async function uriSigning(bench: Bench): Promise<Line[]> {
     bench.say(`  filling ${SERVICES} delivery services`)
     const first = await bench.start({ folder })
     await prepare(first)
+    const manyOf = await prepareMany(first, folder)
     await first.stop()
     fill(folder)
     full = await bench.start({ folder, settings: { MANAGEMENT_TOKEN: first.token } })
@@ -156,6 +190,10 @@ export async function uriSigning(bench: Bench): Promise<Line[]> {
     }
     const signFull = await compare(bench, [there.sign, ours.sign])
     const getFull = await compare(bench, [there.get, ours.get])
+    const fewInTurn = await (await prepareMany(small, folder))(small)
+    const manyInTurn = await manyOf(full)
+    const signMany = await compare(bench, [manyInTurn.sign, fewInTurn.sign])
+    const getMany = await compare(bench, [manyInTurn.get, fewInTurn.get])
     return [
       ratioLine(`Sign HS256 URIs, batches of ${BATCH}, over jose in a loop`, batches, 0.6),
       ratioLine('Sign an HS256 URI, over signing with EdDSA', sign, 0.8),
@@ -163,6 +201,8 @@ export async function uriSigning(bench: Bench): Promise<Line[]> {
       ratioLine('A key document over the JWK Set', get, 0.5),
       ratioLine('Sign, 1,000,000 delivery services over one', signFull, 1 / SLOWER),
       ratioLine('A key document, 1,000,000 delivery services over one', getFull, 1 / SLOWER),
+      ratioLine(`Sign, ${IN_TURN} services in turn, of 1,000,000 over alone`, signMany, 1 / SLOWER),
+      ratioLine(`A key document, the same`, getMany, 1 / SLOWER),
     ]
   } finally {
     await Promise.all([endProcess(jose), small.stop(), full?.stop()])
