@@ -1,8 +1,9 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { Algorithm } from '../core/algorithms.ts'
 import type { PublicJwk } from '../core/key.ts'
 import type { Instant } from '../time.ts'
-import type { KeysTable, Tables } from './schema.ts'
+import { type Direct, hot } from './hot.ts'
+import type { KeysTable } from './schema.ts'
 
 export type KeyState = 'next' | 'active' | 'retired' | 'revoked'
 
@@ -120,26 +121,60 @@ function toRow(key: Key) {
   }
 }
 
+// What a rotation asks, with every other request waiting for it.
+
+const ofRing = hot<{ ringId: string }>((db, { ringId }) =>
+  db.selectFrom('keys').selectAll().where('ring_id', '=', ringId).orderBy('kid'),
+)
+
+const byKid = hot<{ kid: string }>((db, { kid }) =>
+  db.selectFrom('keys').selectAll().where('kid', '=', kid),
+)
+
+const insertHistory = hot<{
+  kid: string
+  thumbprint: string
+  ring_id: string
+  alg: string
+  created_at: bigint
+}>((db, { kid, thumbprint, ring_id, alg, created_at }) =>
+  db.insertInto('kid_history').values({ kid, thumbprint, ring_id, alg, created_at }),
+)
+
+type KeyColumns = ReturnType<typeof toRow>
+
+const CHANGED = [
+  ...(['ring_id', 'alg', 'state', 'standby', 'published', 'rekeying', 'public_jwk'] as const),
+  ...(['thumbprint', 'origin', 'handed_out_at', 'attested_at', 'private_sealed'] as const),
+  ...(['root_kid', 'mac', 'created_at', 'absent_until', 'planned_at', 'published_at'] as const),
+  ...(['activated_at', 'retired_at', 'withdrawn_at', 'revoked_at'] as const),
+  ...(['create_index', 'modify_index'] as const),
+] satisfies readonly Exclude<keyof KeyColumns, 'kid'>[]
+
+/** All columns but the kid. */
+const changedOf = (row: KeyColumns): Omit<KeyColumns, 'kid'> =>
+  Object.fromEntries(CHANGED.map((name) => [name, row[name]])) as Omit<KeyColumns, 'kid'>
+
+const insertKey = hot<KeyColumns>((db, row) =>
+  db.insertInto('keys').values({ kid: row.kid, ...changedOf(row) }),
+)
+
+const updateKey = hot<KeyColumns>((db, row) =>
+  db.updateTable('keys').set(changedOf(row)).where('kid', '=', row.kid),
+)
+
+const keysOf = ({ rows }: { rows: unknown[] }): Key[] =>
+  (rows as Selectable<KeysTable>[]).map(toKey)
+
 /** Queries of the aggregate key + kid history. */
-export function keyQueries(db: Kysely<Tables>) {
+export function keyQueries(direct: Direct) {
+  const { db } = direct
+
   async function insert(key: Key): Promise<void> {
     // The history row goes first: its primary key refuses a kid or a thumbprint that was ever used.
-    await db
-      .insertInto('kid_history')
-      .values({
-        kid: key.kid,
-        thumbprint: key.thumbprint,
-        ring_id: key.ringId,
-        alg: key.alg,
-        created_at: key.createdAt,
-      })
-      .execute()
-    await db.insertInto('keys').values(toRow(key)).execute()
-  }
-
-  async function update(key: Key): Promise<void> {
-    const { kid, ...columns } = toRow(key)
-    await db.updateTable('keys').set(columns).where('kid', '=', kid).execute()
+    const { kid, thumbprint, ringId, alg, createdAt } = key
+    await insertHistory(direct, { kid, thumbprint, ring_id: ringId, alg, created_at: createdAt })
+    await insertKey(direct, toRow(key))
   }
 
   async function remove(kid: string): Promise<void> {
@@ -154,15 +189,7 @@ export function keyQueries(db: Kysely<Tables>) {
     },
 
     /** Keys of one ring, by kid ascending. */
-    async ofRing(ringId: string): Promise<Key[]> {
-      const rows = await db
-        .selectFrom('keys')
-        .selectAll()
-        .where('ring_id', '=', ringId)
-        .orderBy('kid')
-        .execute()
-      return rows.map(toKey)
-    },
+    ofRing: async (ringId: string): Promise<Key[]> => keysOf(await ofRing(direct, { ringId })),
 
     /** The active key of a ring that has one in all. */
     async activeKid(ringId: string): Promise<string | undefined> {
@@ -175,10 +202,7 @@ export function keyQueries(db: Kysely<Tables>) {
       return row?.kid
     },
 
-    async get(kid: string): Promise<Key | undefined> {
-      const row = await db.selectFrom('keys').selectAll().where('kid', '=', kid).executeTakeFirst()
-      return row && toKey(row)
-    },
+    get: async (kid: string): Promise<Key | undefined> => keysOf(await byKid(direct, { kid }))[0],
 
     /**
      * Writes a change, in an order in which the unique indexes hold at every statement: what leaves makes room for
@@ -188,7 +212,7 @@ export function keyQueries(db: Kysely<Tables>) {
       for (const kid of change.delete) await remove(kid)
       const turn = (key: Key) => (key.standby ? 2 : key.state === 'active' ? 1 : 0)
       const updates = change.update.toSorted((a, b) => turn(a) - turn(b))
-      for (const key of updates) await update(key)
+      for (const key of updates) await updateKey(direct, toRow(key))
       for (const key of change.insert) await insert(key)
     },
 

@@ -1,15 +1,18 @@
-import { type Kysely, sql } from 'kysely'
-import type { Tables } from './schema.ts'
+import { sql } from 'kysely'
+import { type Direct, hot } from './hot.ts'
 
 /** A promise for a token that never expires. */
 export const FOREVER = 2n ** 53n - 1n
 
+const all = hot((db) => db.selectFrom('promises').selectAll())
+
 /** The ledger of the latest `exp` (NumericDate, seconds) ever promised per kid. */
-export function promiseQueries(db: Kysely<Tables>) {
+export function promiseQueries(direct: Direct) {
+  const { db } = direct
   return {
     /** Every kid with a promise. */
     async list(): Promise<Map<string, bigint>> {
-      const rows = await db.selectFrom('promises').selectAll().execute()
+      const rows = (await all(direct, {})).rows as { kid: string; until: bigint }[]
       return new Map(rows.map(({ kid, until }) => [kid, until]))
     },
 
