@@ -3,6 +3,7 @@
 // dist/ and a clone runs src/ as it is.
 import { existsSync } from 'node:fs'
 import module from 'node:module'
+import { setFlagsFromString } from 'node:v8'
 
 const [major] = process.versions.node.split('.').map(Number)
 if (major < 24) {
@@ -11,6 +12,8 @@ if (major < 24) {
   )
   process.exit(1)
 }
+// A start needs much room for a moment, and V8 would keep it: src/serve/young-room.ts says when it grows.
+setFlagsFromString('--semi-space-growth-factor=1')
 module.enableCompileCache?.()
 const source = new URL('../src/main.ts', import.meta.url)
 const { run } = await import(existsSync(source) ? source.href : '../dist/main.js')

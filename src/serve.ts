@@ -13,7 +13,6 @@ import { createAeadProvider } from './kek/aead.ts'
 import { makeFolder } from './kek/files.ts'
 import { loadOrCreateKek } from './kek/kek-file.ts'
 import { printBanner } from './serve/banner.ts'
-import { giveBack } from './serve/give-back.ts'
 import { listen, readTls } from './serve/listen.ts'
 import {
   adoptGiven,
@@ -21,6 +20,7 @@ import {
   isFileCurrent,
   keepInFile,
 } from './serve/management-token.ts'
+import { growYoungRoom } from './serve/young-room.ts'
 import { readMigrations } from './store/migrations.ts'
 import { openSqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
@@ -76,7 +76,7 @@ export async function serve(): Promise<void> {
     const database = databaseFile(config)
     printBanner(config, { port, database, token, isFileCurrent: isCurrent, isFirst })
     log.info({ port, dataDir: config.dataDir, rotationMode: config.rotationMode }, 'ready')
-    giveBack()
+    growYoungRoom()
   } catch (error) {
     if (stopping.signal.aborted) return
     // Whoever waits for the next key by now is answered, too; who does not leave is left.

@@ -39,8 +39,8 @@ export interface DirectoryParts {
   principalOf(tx: Tx, identity: IdentityRow, grants: readonly GrantRow[]): Promise<Principal>
 }
 
-/** Bytes: ten thousand ordinary identities, or a hundred of the largest. */
-const MAX_WEIGHT = 64 * 1024 * 1024
+/** Bytes: a few thousand ordinary identities, or a handful of the largest. To read one anew takes little. */
+const MAX_WEIGHT = 16 * 1024 * 1024
 /** Events after which every remembered principal may be wrong; those of one identity name it. */
 const STALE = /^(?:ring|profile|tenant)\./
 /** To read a configuration changes nothing. */
