@@ -3,7 +3,7 @@ import { isProblem, Problem } from '../errors.ts'
 import { allows, claimAt, type Entry, isMissing, ownMember, parseEntry } from './claim-match.ts'
 
 // The bounds of a configuration: which tokens it lets in (identity contract, sections 6 and 7, steps 6 to 9). Pure.
-// Compiled once, when a configuration is written or read; a login parses nothing.
+// Compiled when a configuration is written, and at the first login of an identity that is not in memory.
 
 /** The bounds as they are configured; an empty text bounds nothing. */
 export interface BoundsConfig {

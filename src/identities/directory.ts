@@ -7,7 +7,7 @@ import { type Bounds, boundsWeight, parseBounds } from './bounds.ts'
 import { parseStaticKeys } from './static-keys.ts'
 import { compileTrusted } from './trusted-ips.ts'
 
-// Identities as logins and their tokens see them, in memory: everything compiled and unsealed once. A committed event
+// Identities as logins and their tokens see them, in memory: compiled and unsealed when first asked for. A committed event
 // drops what it may have changed.
 
 /** An attached configuration, ready for use. */
